@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+# godwit - build, test and demonstrate.  `make help` lists the targets.
+#
+# No configure step.  A variant V has its own object tree: build/$(V)/.
+#   V=rel    optimised, asserts on (the product)
+#   V=san    AddressSanitizer + UndefinedBehaviorSanitizer
+#   V=tsan   ThreadSanitizer
+#   V=fuzz   libFuzzer + ASan + UBSan (clang)
+
+# VERBOSE=1 shows whole commands.
+V ?= rel
+Q := $(if $(VERBOSE),,@)
+say = $(if $(VERBOSE),,@printf '  %-3s %s\n' $(1) $(2))
+B := build/$(V)
+CC_rel ?= gcc
+CC_san ?= gcc
+CC_tsan ?= gcc
+CC_fuzz ?= clang
+ifeq ($(origin CC),default)
+CC := $(CC_$(V))
+endif
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes \
+	-Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wvla -Wundef \
+	-Wwrite-strings -Wno-unused-parameter
+OPT_rel  := -O2 -g
+OPT_san  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
+	-fno-sanitize-recover=undefined
+OPT_tsan := -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+OPT_fuzz := -O1 -g -fno-omit-frame-pointer \
+	-fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=undefined
+VERSION := 0.1.0
+CPPFLAGS += -I. -D_GNU_SOURCE -DGODWIT_VERSION='"$(VERSION)"'
+CFLAGS += -std=gnu11 $(WARN) $(OPT_$(V)) -fno-common -pthread \
+	-fstack-protector-strong
+LDFLAGS += $(OPT_$(V)) -pthread -Wl,-z,relro,-z,now
+# Small libraries go in statically: that many fewer files to open at start.
+LDLIBS += -Wl,-Bstatic -lfdt -ljansson -luring -Wl,-Bdynamic
+
+# ---- the product, one list a folder -------------------------------------
+
+LOOP := 
+VMM := vmm/error.o vmm/log.o
+X86 := 
+DEVICES := 
+VIRTIO := 
+MIGRATE := 
+
+OBJS := $(LOOP) $(VMM) $(X86) $(DEVICES) $(VIRTIO) $(MIGRATE)
+MAIN := 
+
+# ---- tests ---------------------------------------------------------------
+
+# tests/unit: cmocka, no privileges.  tests/kvm: /dev/kvm and kernels/.
+UNIT := error_log
+KVM_TESTS := 
+FUZZ := 
+
+UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
+KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)
+FUZZ_BINS := $(FUZZ:%=build/fuzz/tests/fuzz/fuzz_%)
+TEST_LIB := tests/lib/testing.o
+FUZZ_LIB := 
+
+.DEFAULT_GOAL := all
+.PHONY: all godwit-v kernels unit-bins kvm-bins fuzz-bins help
+
+all: $(B)/libgodwit.a ## build godwit and the bundled guests
+
+godwit: $(B)/godwit
+	@if [ "$(V)" = rel ]; then cp $< $@; fi
+
+$(B)/godwit: $(MAIN:%=$(B)/%) $(B)/libgodwit.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(B)/libgodwit.a: $(OBJS:%=$(B)/%)
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)ar rcs $@ $^
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/tests/unit/test_%: $(B)/tests/unit/test_%.o $(TEST_LIB:%=$(B)/%) \
+		$(B)/libgodwit.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+$(B)/tests/kvm/test_%: $(B)/tests/kvm/test_%.o $(TEST_LIB:%=$(B)/%) \
+		$(B)/libgodwit.a
+	$(call say,LD,$@)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
+
+# Calls that test_faults makes fail.
+FAULTS := malloc calloc realloc aligned_alloc strdup mmap eventfd memfd_create \
+	ftruncate fstat pread open ioctl epoll_create1 epoll_ctl \
+	pthread_create io_uring_queue_init_params
+$(B)/tests/kvm/test_faults: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)
+
+unit-bins: $(UNIT_BINS)
+kvm-bins: $(KVM_BINS)
+
+
+# ---- what people type ----------------------------------------------------
+
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+FUZZ_TEST_SECONDS ?= 5
+PREFIX ?= /usr/local
+
+# A recipe's own make, parallel unless the caller has chosen.
+SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+RUN := tests/lib/run.sh
+
+# Scripts that print TAP, beside the programs of UNIT and KVM_TESTS.
+UNIT_SCRIPTS := 
+KVM_SCRIPTS := 
+GUEST_SCRIPTS := 
+
+export ASAN_OPTIONS ?= detect_leaks=1:handle_segv=1:strict_string_checks=1
+export UBSAN_OPTIONS ?= print_stacktrace=1
+export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
+
+# suites(prefix, limit in seconds, command before the file, files).  The limits
+# only end what hangs; machines are noisy.
+suites = $(foreach f,$(4),'$(1)$(patsubst test_%,%,$(notdir $f))@$(2): $(3) $f')
+unit_bins = $(UNIT:%=build/$(1)/tests/unit/test_%)
+kvm_bins = $(KVM_TESTS:%=build/$(1)/tests/kvm/test_%)
+
+UNIT_SUITES = $(call suites,unit/,600,,$(call unit_bins,rel)) \
+	$(call suites,unit/,600,,$(UNIT_SCRIPTS:%=tests/unit/%))
+KVM_SUITES = $(call suites,kvm/,600,,$(call kvm_bins,rel)) \
+	$(call suites,kvm/,900,,$(KVM_SCRIPTS:%=tests/kvm/%))
+GUEST_SUITES = $(call suites,guest/,1800,,$(GUEST_SCRIPTS:%=tests/guest/%))
+SAN_UNIT = $(call suites,san/unit/,1200,,$(call unit_bins,san))
+SAN_KVM = $(call suites,san/kvm/,1200,,$(call kvm_bins,san)) \
+	$(call suites,san/kvm/,1800,GODWIT=build/san/godwit,$(KVM_SCRIPTS:%=tests/kvm/%))
+TSAN_UNIT = $(call suites,tsan/unit/,1200,$(TSAN),$(call unit_bins,tsan))
+TSAN_KVM = $(call suites,tsan/kvm/,1200,$(TSAN),$(call kvm_bins,tsan))
+FUZZ_SUITES = $(foreach f,$(FUZZ),'fuzz/$f@86400: tests/lib/fuzz.sh $f $(1)')
+MODEL_SUITES = $(if $(wildcard tests/model/run.sh),'model@3600: tests/model/run.sh')
+# gcc's ThreadSanitizer cannot live with much address randomisation.
+TSAN = $(if $(shell setarch -R true 2>/dev/null && echo y),setarch -R)
+
+.PHONY: deps demo test check check-kvm check-guest check-san check-tsan fuzz \
+	lint fmt install clean
+
+deps: ## install (as root) or name the Debian packages for build and test
+	@tests/lib/deps.sh build test
+
+demo: ## build, explain this host, boot the bundled guest
+	@tests/lib/deps.sh build
+	@+$(SUBMAKE) all
+	./godwit check
+	./godwit run -k kernels/hello
+	./godwit run -k kernels/work -c 2 -a 'smp=2 mem=16 passes=50'
+
+test: ## everything: unit, kvm, guest, sanitizers, fuzz seeds, models
+	@tests/lib/deps.sh test
+	@+$(SUBMAKE) all unit-bins kvm-bins
+	@+$(SUBMAKE) V=san unit-bins kvm-bins build/san/godwit
+	@+$(SUBMAKE) V=tsan unit-bins
+	@+$(SUBMAKE) V=fuzz fuzz-bins
+	-@tests/lib/fetch_kernels.sh >/dev/null
+	@$(RUN) $(UNIT_SUITES) $(KVM_SUITES) $(GUEST_SUITES) $(SAN_UNIT) \
+		$(SAN_KVM) $(TSAN_UNIT) \
+		$(call FUZZ_SUITES,$(FUZZ_TEST_SECONDS)) $(MODEL_SUITES)
+
+check: ## unit tests only, no privileges
+	@+$(SUBMAKE) unit-bins
+	@$(RUN) $(UNIT_SUITES)
+
+check-kvm: ## tests on this host's /dev/kvm
+	@+$(SUBMAKE) all kvm-bins
+	@$(RUN) $(KVM_SUITES)
+
+check-guest: ## stock Debian guests on the nested bed, no /dev/kvm needed
+	@tests/lib/deps.sh test
+	@+$(SUBMAKE) all
+	@$(RUN) $(GUEST_SUITES)
+
+check-san: ## unit and kvm tests under AddressSanitizer and UBSan
+	@+$(SUBMAKE) kernels
+	@+$(SUBMAKE) V=san unit-bins kvm-bins build/san/godwit
+	@$(RUN) $(SAN_UNIT) $(SAN_KVM)
+
+check-tsan: ## unit and kvm tests under ThreadSanitizer
+	@+$(SUBMAKE) kernels
+	@+$(SUBMAKE) V=tsan unit-bins kvm-bins
+	@$(RUN) $(TSAN_UNIT) $(TSAN_KVM)
+
+fuzz: ## every fuzzer for FUZZ_SECONDS (60)
+	@+$(SUBMAKE) V=fuzz fuzz-bins
+	@$(RUN) $(call FUZZ_SUITES,$(FUZZ_SECONDS))
+
+# Objects that only a pattern names would be removed after each run.
+.PRECIOUS: $(B)/%.o
+
+fuzz-bins: $(FUZZ_BINS)
+
+build/fuzz/tests/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o \
+		$(FUZZ_LIB:%=build/fuzz/%) build/fuzz/libgodwit.a
+	$(CC) $(LDFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS)
+
+# ---- benches: figures, not tests ------------------------------------------
+
+BENCH_ROUNDS ?= 41
+BENCH_LIBS := -ljansson
+BENCHES := start memory
+BENCH_BINS := $(BENCHES:%=build/bench/%) build/bench/floor
+
+.PHONY: bench bench-bins
+
+bench-bins: $(BENCH_BINS)
+
+bench: ## start-up time and memory against a floor and QEMU
+	@tests/lib/deps.sh build
+	@+$(SUBMAKE) all bench-bins
+	build/bench/start -n $(BENCH_ROUNDS) -o build/bench/start.json
+	build/bench/memory -o build/bench/memory.json
+
+# The floor is static: the dynamic linker is none of its work.
+build/bench/floor: bench/start/floor.c
+	@mkdir -p $(@D)
+	gcc -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -static -o $@ $<
+
+$(BENCHES:%=build/bench/%): build/bench/%: bench/lib/bench.c bench/lib/bench.h
+	@mkdir -p $(@D)
+	gcc -std=gnu11 -D_GNU_SOURCE -I. $(WARN) -O2 -g -o $@ \
+		bench/$*/$*.c bench/lib/bench.c $(BENCH_LIBS)
+
+# Its peers: libuv1-dev, libev-dev, fio.  Not part of `make bench`'s two, which
+# need no peer libraries.
+bench-loop: build/bench/loop ## the event loop beside libuv, libev, fio and a floor
+	build/bench/loop -n $(LOOP_ROUNDS) -o build/bench/loop.json
+
+LOOP_ROUNDS ?= 11
+LOOP_BENCH := $(wildcard bench/loop/*.c) bench/lib/bench.c
+.PHONY: bench-loop
+
+build/bench/loop: $(LOOP_BENCH) bench/loop/peer.h bench/loop/disk.h \
+		bench/lib/bench.h build/rel/libgodwit.a
+	@mkdir -p $(@D)
+	gcc -std=gnu11 -D_GNU_SOURCE -I. $(WARN) -O2 -g -pthread -o $@ \
+		$(LOOP_BENCH) build/rel/libgodwit.a $(LDLIBS) -luv -lev
+
+# Its peer: fio.  A file of 1 GiB, in build/bench.
+bench-disk: build/bench/disk ## random reads through disk_submit() beside fio
+	build/bench/disk -n $(DISK_ROUNDS) -o build/bench/disk.json
+
+DISK_ROUNDS ?= 11
+.PHONY: bench-disk
+
+build/bench/disk: bench/disk/disk.c bench/lib/bench.c bench/lib/bench.h \
+		build/rel/libgodwit.a
+	@mkdir -p $(@D)
+	gcc -std=gnu11 -D_GNU_SOURCE -I. $(WARN) -O2 -g -pthread -o $@ \
+		$(filter %.c %.a,$^) $(LDLIBS)
+
+build/bench/start: bench/start/start.c
+build/bench/memory: bench/memory/memory.c
+
+lint: ## formatting, cppcheck, shellcheck
+	@tests/lib/deps.sh lint
+	@tests/lib/lint.sh
+
+fmt: ## let clang-format have its way
+	@tests/lib/deps.sh lint
+	git ls-files -co --exclude-standard '*.c' '*.h' | xargs clang-format -i
+
+install: godwit ## into $(DESTDIR)$(PREFIX)
+	install -D -m 755 -s godwit $(DESTDIR)$(PREFIX)/bin/godwit
+	@if [ -e docs/godwit.1 ]; then install -D -m 644 docs/godwit.1 \
+		$(DESTDIR)$(PREFIX)/share/man/man1/godwit.1; fi
+
+clean: ## remove what was built; .cache/ (downloads) stays
+	rm -rf build godwit $(K_RESULTS)
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z_-]+:.*## /{printf "  %-12s %s\n",$$1,$$2}' \
+		$(MAKEFILE_LIST)
+
+-include $(shell find build -name '*.d' 2>/dev/null)

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmm/vm.h - one virtual machine: owns its KVM fds, RAM, buses, vCPUs, devices.
+ *
+ * Everything hangs off struct vm; a process may hold several.  The thread that
+ * creates it owns it and polls its loop.
+ */
+#ifndef GODWIT_VMM_VM_H
+#define GODWIT_VMM_VM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "devices/event.h"
+
+struct config;
+struct error;
+struct loop;
+struct loop_guard;
+struct serial_front;
+struct state_writer;
+struct vm;
+
+/* Why a run ended. */
+enum vm_end {
+	VM_END_NONE,	   /* still going */
+	VM_END_POWEROFF,   /* the guest powered off */
+	VM_END_RESET,	   /* the guest asked for a reset, --no-reboot given */
+	VM_END_PANIC,	   /* the guest kernel said that it panicked */
+	VM_END_CRASH,	   /* triple fault, internal error, bad entry state */
+	VM_END_DEBUG_EXIT, /* code: value written to the debug-exit port */
+	VM_END_HOST,	   /* the host failed us; reported already */
+	VM_END_USER,	   /* Ctrl-A x, SIGINT, SIGTERM */
+};
+
+/**
+ * vm_create - build the machine of @cfg, loaded and ready, vCPUs paused.
+ * @cfg:   borrowed for the life of the VM.
+ * @front: the user's end of the input when the serial line or the console is on
+ *         stdio (escape keys); copied; NULL: every byte is for the guest.
+ * Thread: the caller becomes the owner.
+ * Return: 0, or -errno with @err; nothing is left behind.
+ */
+int vm_create(const struct config *cfg, const struct serial_front *front,
+	struct vm **ret_vm, struct error *err);
+
+/* Stop, free and close everything.  Owner.  NULL is allowed. */
+void vm_destroy(struct vm *vm);
+
+/* Poll until the run ends; then the VM is paused and all it printed is out.
+ * Resumes a paused VM first.  Owner.
+ * @ret_code: value of the debug-exit port, else 0. */
+enum vm_end vm_run(struct vm *vm, uint32_t *ret_code);
+
+/**
+ * vm_pause - quiesce: no vCPU in KVM_RUN, no half-done exit, no request in
+ * flight, virtual clock stopped.  Counted.  Owner.
+ * vm_resume - the reverse: clock, devices, vCPUs.
+ *
+ * Both poll the main loop, so handlers run meanwhile, and those find a VM that
+ * is neither running nor paused.  So whoever wants to pause, save, load, reset
+ * or destroy from inside vm_run() does it in a bottom half with vm_guard(),
+ * which waits for the end of such a change.
+ */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
+struct loop_guard *vm_guard(struct vm *vm); /* borrowed */
+
+/* Print the loops' traces (--trace) to @fd.  Any thread, signal handlers too.
+ */
+void vm_dump_trace(const struct vm *vm, int fd);
+
+/* End the run from outside: vm_run() returns @why, whatever the guest did
+ * meanwhile.  One that comes while nothing runs ends the next run; of several
+ * the last counts.  Any thread, signal handlers too. */
+void vm_stop(struct vm *vm, enum vm_end why);
+
+/* Power-on state: devices, vCPUs, kernel loaded again.  Owner, paused.
+ * Return: 0 or -errno with @err. */
+int vm_reset(struct vm *vm, struct error *err);
+
+/* Every section but RAM, in machine order; with it what the guest has asked for
+ * and not yet got (a reset, an end).  Owner, paused.  0 or -errno. */
+int vm_save(struct vm *vm, struct state_writer *w, struct error *err);
+/* Load what vm_save() wrote into a VM of the same configuration.  Owner,
+ * paused.  -EPROTO and -EBADMSG name the section; @vm is then only fit for
+ * vm_destroy(). */
+int vm_load(
+	struct vm *vm, const uint8_t *state, uint64_t len, struct error *err);
+
+struct loop *vm_loop(struct vm *vm); /* borrowed */
+/* The loop of I/O thread @index, borrowed; NULL past the last. */
+struct loop *vm_io_loop(struct vm *vm, unsigned index);
+struct guestmem *vm_guestmem(struct vm *vm); /* borrowed */
+
+#endif
