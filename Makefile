@@ -43,9 +43,9 @@ LDLIBS += -Wl,-Bstatic -lfdt -ljansson -luring -Wl,-Bdynamic
 LOOP := loop/loop.o loop/bh.o loop/notify.o loop/timer.o loop/handlers.o loop/fdmon_poll.o loop/fdmon_epoll.o loop/fdmon_uring.o loop/uring.o loop/polling.o loop/trace.o loop/replay.o loop/pool.o loop/thread.o
 VMM := vmm/error.o vmm/log.o vmm/guestmem.o vmm/bus.o
 X86 := 
-DEVICES := 
+DEVICES := devices/device.o
 VIRTIO := 
-MIGRATE := 
+MIGRATE := migrate/state.o
 
 OBJS := $(LOOP) $(VMM) $(X86) $(DEVICES) $(VIRTIO) $(MIGRATE)
 MAIN := 
@@ -53,9 +53,9 @@ MAIN :=
 # ---- tests ---------------------------------------------------------------
 
 # tests/unit: cmocka, no privileges.  tests/kvm: /dev/kvm and kernels/.
-UNIT := error_log bus guestmem loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress loop_uring loop_polling loop_thread loop_events loop_interleave
+UNIT := error_log bus guestmem state loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress loop_uring loop_polling loop_thread loop_events loop_interleave
 KVM_TESTS := 
-FUZZ := 
+FUZZ := state
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
 KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)
