@@ -41,9 +41,9 @@ LDLIBS += -Wl,-Bstatic -lfdt -ljansson -luring -Wl,-Bdynamic
 # ---- the product, one list a folder -------------------------------------
 
 LOOP := loop/loop.o loop/bh.o loop/notify.o loop/timer.o loop/handlers.o loop/fdmon_poll.o loop/fdmon_epoll.o loop/fdmon_uring.o loop/uring.o loop/polling.o loop/trace.o loop/replay.o loop/pool.o loop/thread.o
-VMM := vmm/error.o vmm/log.o vmm/guestmem.o vmm/bus.o
+VMM := vmm/error.o vmm/log.o vmm/guestmem.o vmm/bus.o vmm/terminal.o
 X86 := 
-DEVICES := devices/device.o
+DEVICES := devices/device.o devices/serial.o devices/rtc.o devices/i8042.o devices/power.o devices/debug_exit.o devices/pvpanic.o devices/uart.o devices/charfd.o
 VIRTIO := 
 MIGRATE := migrate/state.o
 
@@ -53,7 +53,7 @@ MAIN :=
 # ---- tests ---------------------------------------------------------------
 
 # tests/unit: cmocka, no privileges.  tests/kvm: /dev/kvm and kernels/.
-UNIT := error_log bus guestmem state loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress loop_uring loop_polling loop_thread loop_events loop_interleave
+UNIT := error_log bus guestmem state loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress loop_uring loop_polling loop_thread loop_events loop_interleave uart charfd serial rtc i8042 power debug_exit pvpanic terminal
 KVM_TESTS := 
 FUZZ := state
 
