@@ -44,7 +44,7 @@ LOOP := loop/loop.o loop/bh.o loop/notify.o loop/timer.o loop/handlers.o loop/fd
 VMM := vmm/error.o vmm/log.o vmm/guestmem.o vmm/bus.o vmm/terminal.o
 X86 := 
 DEVICES := devices/device.o devices/serial.o devices/rtc.o devices/i8042.o devices/power.o devices/debug_exit.o devices/pvpanic.o devices/uart.o devices/charfd.o
-VIRTIO := 
+VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o virtio/mmio.o virtio/rng.o virtio/blk.o virtio/console.o virtio/backend/disk.o virtio/backend/disk_open.o virtio/backend/disk_pool.o virtio/backend/disk_uring.o
 MIGRATE := migrate/state.o
 
 OBJS := $(LOOP) $(VMM) $(X86) $(DEVICES) $(VIRTIO) $(MIGRATE)
@@ -53,15 +53,15 @@ MAIN :=
 # ---- tests ---------------------------------------------------------------
 
 # tests/unit: cmocka, no privileges.  tests/kvm: /dev/kvm and kernels/.
-UNIT := error_log bus guestmem state loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress loop_uring loop_polling loop_thread loop_events loop_interleave uart charfd serial rtc i8042 power debug_exit pvpanic terminal
+UNIT := error_log bus guestmem state loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress loop_uring loop_polling loop_thread loop_events loop_interleave iov virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console virtio_state virtio_thread disk disk_faults disk_ends uart charfd serial rtc i8042 power debug_exit pvpanic terminal
 KVM_TESTS := 
-FUZZ := state
+FUZZ := state device_state virtqueue virtio_mmio
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
 KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)
 FUZZ_BINS := $(FUZZ:%=build/fuzz/tests/fuzz/fuzz_%)
-TEST_LIB := tests/lib/testing.o
-FUZZ_LIB := 
+TEST_LIB := tests/lib/testing.o tests/lib/vdriver.o tests/lib/vtoy.o
+FUZZ_LIB := tests/lib/vdriver.o tests/lib/vtoy.o
 
 .DEFAULT_GOAL := all
 .PHONY: all godwit-v kernels unit-bins kvm-bins fuzz-bins help
