@@ -41,8 +41,8 @@ LDLIBS += -Wl,-Bstatic -lfdt -ljansson -luring -Wl,-Bdynamic
 # ---- the product, one list a folder -------------------------------------
 
 LOOP := loop/loop.o loop/bh.o loop/notify.o loop/timer.o loop/handlers.o loop/fdmon_poll.o loop/fdmon_epoll.o loop/fdmon_uring.o loop/uring.o loop/polling.o loop/trace.o loop/replay.o loop/pool.o loop/thread.o
-VMM := vmm/error.o vmm/log.o vmm/guestmem.o vmm/bus.o vmm/terminal.o
-X86 := 
+VMM := vmm/error.o vmm/log.o vmm/guestmem.o vmm/bus.o vmm/image.o vmm/terminal.o
+X86 := vmm/x86/boot.o vmm/x86/bzimage.o vmm/x86/elf.o vmm/x86/zeropage.o vmm/x86/pvh.o vmm/x86/lowmem.o vmm/x86/acpi.o vmm/x86/aml.o vmm/x86/loader.o vmm/x86/fdt.o vmm/x86/mptable.o
 DEVICES := devices/device.o devices/serial.o devices/rtc.o devices/i8042.o devices/power.o devices/debug_exit.o devices/pvpanic.o devices/uart.o devices/charfd.o
 VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o virtio/mmio.o virtio/rng.o virtio/blk.o virtio/console.o virtio/backend/disk.o virtio/backend/disk_open.o virtio/backend/disk_pool.o virtio/backend/disk_uring.o
 MIGRATE := migrate/state.o
@@ -53,9 +53,9 @@ MAIN :=
 # ---- tests ---------------------------------------------------------------
 
 # tests/unit: cmocka, no privileges.  tests/kvm: /dev/kvm and kernels/.
-UNIT := error_log bus guestmem state loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress loop_uring loop_polling loop_thread loop_events loop_interleave iov virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console virtio_state virtio_thread disk disk_faults disk_ends uart charfd serial rtc i8042 power debug_exit pvpanic terminal
+UNIT := error_log bus guestmem state loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress loop_uring loop_polling loop_thread loop_events loop_interleave image boot_bzimage boot_elf boot_tables reset_vector acpi fdt iov virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console virtio_state virtio_thread disk disk_faults disk_ends uart charfd serial rtc i8042 power debug_exit pvpanic terminal
 KVM_TESTS := 
-FUZZ := state device_state virtqueue virtio_mmio
+FUZZ := bzimage elf state device_state virtqueue virtio_mmio
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
 KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)
