@@ -66,7 +66,7 @@ FUZZ_LIB := tests/lib/vdriver.o tests/lib/vtoy.o
 .DEFAULT_GOAL := all
 .PHONY: all godwit-v kernels unit-bins kvm-bins fuzz-bins help
 
-all: $(B)/libgodwit.a ## build godwit and the bundled guests
+all: $(B)/libgodwit.a kernels ## build godwit and the bundled guests
 
 godwit: $(B)/godwit
 	@if [ "$(V)" = rel ]; then cp $< $@; fi
@@ -104,6 +104,7 @@ $(B)/tests/kvm/test_faults: LDFLAGS += $(FAULTS:%=-Wl,--wrap=%)
 unit-bins: $(UNIT_BINS)
 kvm-bins: $(KVM_BINS)
 
+include kernels/Makefile.inc
 
 # ---- what people type ----------------------------------------------------
 
