@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmm/config_json.c - the configuration as JSON, for --dry-run.
+ *
+ * "guest" holds what the guest can see, and so what has to be equal on both
+ * sides of a move; "host" holds what may be pointed elsewhere.
+ */
+#include "vmm/config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+/* Bytes of the well-formed UTF-8 sequence at @s, 0 if there is none.
+ * Source: RFC 3629, section 4. */
+static size_t utf8_len(const unsigned char *s)
+{
+	unsigned low = 0x80, high = 0xbf;
+	size_t i, len;
+
+	if (s[0] < 0x80)
+		return 1;
+	if (s[0] < 0xc2 || s[0] > 0xf4)
+		return 0;
+	len = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+	if (s[0] == 0xe0)
+		low = 0xa0;
+	else if (s[0] == 0xed)
+		high = 0x9f;
+	else if (s[0] == 0xf0)
+		low = 0x90;
+	else if (s[0] == 0xf4)
+		high = 0x8f;
+	/* A NUL is below low: the walk never leaves the string. */
+	for (i = 1; i < len; i++) {
+		if (s[i] < low || s[i] > high)
+			return 0;
+		low = 0x80;
+		high = 0xbf;
+	}
+	return len;
+}
+
+/* A new reference, NULL without memory; null for a NULL @text. */
+static json_t *text_json(const char *text)
+{
+	const unsigned char *in = (const unsigned char *)text;
+	size_t len, out = 0;
+	json_t *value;
+	char *copy;
+
+	if (!text)
+		return json_null();
+	copy = malloc(strlen(text) * strlen(REPLACEMENT) + 1);
+	if (!copy)
+		return NULL;
+	while (*in != '\0') {
+		len = utf8_len(in);
+		if (len > 0) {
+			memcpy(copy + out, in, len);
+			out += len;
+			in += len;
+		} else {
+			memcpy(copy + out, REPLACEMENT, strlen(REPLACEMENT));
+			out += strlen(REPLACEMENT);
+			in++;
+		}
+	}
+	value = json_stringn(copy, out);
+	free(copy);
+	return value;
+}
+
+static json_t *char_json(const struct config_char *chr)
+{
+	switch (chr->kind) {
+	case CONFIG_CHAR_NONE:
+		return json_string("none");
+	case CONFIG_CHAR_STDIO:
+		return json_string("stdio");
+	case CONFIG_CHAR_FILE:
+		return json_pack("{s:o}", "file", text_json(chr->path));
+	}
+	return NULL;
+}
+
+/* Element @i of @array becomes @value, which is consumed. */
+static int append(json_t *array, json_t *value)
+{
+	return value && json_array_append_new(array, value) == 0 ? 0 : -ENOMEM;
+}
+
+static json_t *guest_disks(const struct config *cfg)
+{
+	json_t *array = json_array();
+	unsigned i;
+
+	for (i = 0; array && i < cfg->disks; i++) {
+		const struct config_disk *disk = &cfg->disk[i];
+
+		if (append(array,
+			    json_pack("{s:b, s:s}", "readonly", disk->readonly,
+				    "serial", disk->serial)) < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
+/* null: the main loop */
+static json_t *iothread_json(int index)
+{
+	return index < 0 ? json_null() : json_integer(index);
+}
+
+static json_t *host_disks(const struct config *cfg)
+{
+	json_t *array = json_array(), *value;
+	unsigned i;
+	int ret;
+
+	for (i = 0; array && i < cfg->disks; i++) {
+		const struct config_disk *disk = &cfg->disk[i];
+
+		if (disk->path)
+			value = json_pack("{s:o, s:b}", "path",
+				text_json(disk->path), "direct", disk->direct);
+		else
+			value = json_pack("{s:i, s:b}", "fd", disk->fd,
+				"direct", disk->direct);
+		ret = append(array, value);
+		if (ret == 0)
+			ret = json_object_set_new(value, "iothread",
+				iothread_json(disk->iothread));
+		if (ret < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
+static json_t *guest_json(const struct config *cfg)
+{
+	return json_pack(
+		"{s:I, s:I, s:s, s:s, s:o, s:b, s:b, s:b, s:b, s:b, s:o}",
+		"cpus", (json_int_t)cfg->cpus, "memory_bytes",
+		(json_int_t)cfg->memory.size, "machine",
+		config_machine_name(cfg->machine), "boot",
+		config_protocol_name(cfg->protocol), "append",
+		text_json(cfg->append), "serial",
+		cfg->serial.kind != CONFIG_CHAR_NONE, "console",
+		cfg->console.kind != CONFIG_CHAR_NONE, "rng", cfg->rng, "pit",
+		cfg->pit, "debug_exit", cfg->debug_exit, "disks",
+		guest_disks(cfg));
+}
+
+static json_t *host_json(const struct config *cfg)
+{
+	return json_pack("{s:o, s:o, s:{s:s, s:b}, s:o, s:o, s:s, s:I, s:I, "
+			 "s:b, s:o}",
+		"kernel", text_json(cfg->kernel), "initrd",
+		text_json(cfg->initrd), "memory", "backing",
+		config_backing_name(cfg->memory.backing), "thp",
+		cfg->memory.thp, "serial", char_json(&cfg->serial), "console",
+		char_json(&cfg->console), "loop", config_loop_name(cfg->loop),
+		"iothreads", (json_int_t)cfg->iothreads, "trace",
+		(json_int_t)cfg->trace, "no_reboot", cfg->no_reboot, "disks",
+		host_disks(cfg));
+}
+
+int config_print_json(const struct config *cfg, FILE *out)
+{
+	json_t *root;
+	int ret = 0;
+
+	root = json_pack("{s:o, s:o, s:o}", "name", text_json(cfg->name),
+		"guest", guest_json(cfg), "host", host_json(cfg));
+	if (!root)
+		return -ENOMEM;
+	if (json_dumpf(root, out, JSON_INDENT(2)) < 0 ||
+		fputc('\n', out) == EOF || fflush(out) == EOF)
+		ret = -EIO;
+	json_decref(root);
+	return ret;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmm/config_values.h - what stands after an option: sizes, words, disks,
+ * memory, character devices.  For config.c only.
+ *
+ * Each config_value_ function returns 0 and fills its result, or leaves the
+ * result alone and returns -EINVAL with @err, or -ENOMEM.
+ */
+#ifndef GODWIT_VMM_CONFIG_VALUES_H
+#define GODWIT_VMM_CONFIG_VALUES_H
+
+#include "vmm/config.h"
+
+/* Set @err to "--option value: text", with a long value cut.
+ * Return: -EINVAL. */
+int config_refuse(struct error *err, const char *option, const char *value,
+	const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+/* Replace the owned string *slot by a copy of @value.  0 or -ENOMEM. */
+int config_set_text(char **slot, const char *value);
+
+/* Decimal digits only, no sign, no space, no suffix.  0 or -EINVAL. */
+int config_parse_u32(const char *text, uint32_t *ret_value);
+
+/* Shape: @words is count strings; *ret_index says which one @value is. */
+int config_value_word(const char *option, const char *value,
+	const char *const *words, unsigned count, int *ret_index,
+	struct error *err);
+
+/* SIZE[,backing=...][,thp=...] */
+int config_value_memory(const char *value, struct guestmem_options *ret_memory,
+	struct error *err);
+
+/* path=FILE|fd=N[,ro][,direct][,serial=ID][,iothread=K]; the caller owns
+ * ret_disk->path.
+ * @cfg: its disks must not be given again. */
+int config_value_disk(const struct config *cfg, const char *value,
+	struct config_disk *ret_disk, struct error *err);
+
+/* stdio, none or file=FILE (the rest, commas and all).  What @chr held is
+ * freed. */
+int config_value_char(const char *option, const char *value,
+	struct config_char *chr, struct error *err);
+
+#endif

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmm/main.c - the program: verbs, what is called in which order, and the exit
+ * status.  Nothing else in godwit ends the process.
+ *
+ * Runs on the main thread; on_signal() in a signal handler.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "devices/serial.h"
+#include "vmm/check.h"
+#include "vmm/config.h"
+#include "vmm/dump_dtb.h"
+#include "vmm/error.h"
+#include "vmm/help.h"
+#include "vmm/log.h"
+#include "vmm/terminal.h"
+#include "vmm/vm.h"
+
+/* As `godwit help run` and godwit(1) have it. */
+#define EXIT_OK	    0
+#define EXIT_HOST   1
+#define EXIT_USAGE  2
+#define EXIT_GUEST  3
+#define EXIT_RESET  4
+#define EXIT_SIGNAL 128
+
+struct run {
+	struct vm *_Atomic vm; /* NULL before and after its life */
+	_Atomic int signo;     /* the one that ended the run, or 0 */
+	struct terminal terminal;
+	struct terminal_filter filter;
+};
+
+/* The line that tells why.  Running out of files can happen anywhere, so its
+ * remedy is added here, unless the text has it. */
+static void tell(const struct error *err)
+{
+	bool files = err->code == -EMFILE && !strstr(err->text, "ulimit");
+
+	log_error("%s%s", err->text,
+		files ? " (raise the limit: ulimit -n 256)" : "");
+}
+
+static int complain(const struct error *err)
+{
+	tell(err);
+	return err->code == -EINVAL ? EXIT_USAGE : EXIT_HOST;
+}
+
+static int output_failed(int code)
+{
+	struct error err;
+
+	error_errno(&err, code, "standard output");
+	log_error("%s", err.text);
+	return EXIT_HOST;
+}
+
+/* ---- run ---- */
+
+/* Signal handler.  The first signal ends the run in good order; terminal.c
+ * lets a second one kill. */
+static void on_signal(void *opaque, int signo)
+{
+	struct run *run = opaque;
+	struct vm *vm;
+
+	atomic_store(&run->signo, signo);
+	vm = atomic_load(&run->vm);
+	if (vm)
+		vm_stop(vm, VM_END_USER);
+}
+
+/* Signal handler: the loops' traces. */
+static void on_report(void *opaque, int signo)
+{
+	struct run *run = opaque;
+	struct vm *vm = atomic_load(&run->vm);
+
+	if (vm)
+		vm_dump_trace(vm, STDERR_FILENO);
+}
+
+static size_t filter_input(void *opaque, uint8_t *buf, size_t len)
+{
+	struct run *run = opaque;
+	const char *help = terminal_help();
+	unsigned commands;
+
+	len = terminal_filter(&run->filter, buf, len, &commands);
+	/* Help that cannot be shown is no reason to stop a guest. */
+	if (commands & TERMINAL_HELP &&
+		write(STDERR_FILENO, help, strlen(help)) < 0)
+		log_debug("help: %s", strerror(errno));
+	if (commands & TERMINAL_LEAVE)
+		vm_stop(atomic_load(&run->vm), VM_END_USER);
+	return len;
+}
+
+static bool input_ready(void *opaque)
+{
+	struct run *run = opaque;
+
+	return terminal_ready(&run->terminal);
+}
+
+static int status_of(const struct run *run, enum vm_end end, uint32_t code)
+{
+	int signo = atomic_load(&run->signo);
+
+	switch (end) {
+	case VM_END_POWEROFF:
+		return EXIT_OK;
+	case VM_END_RESET:
+		return EXIT_RESET;
+	case VM_END_PANIC:
+		log_error("the guest kernel panicked");
+		return EXIT_GUEST;
+	case VM_END_CRASH:
+		return EXIT_GUEST;
+	case VM_END_DEBUG_EXIT:
+		return (int)((code << 1 | 1) & 0xff);
+	case VM_END_USER:
+		return signo ? EXIT_SIGNAL + signo : EXIT_OK;
+	case VM_END_NONE:
+	case VM_END_HOST:
+		break;
+	}
+	return EXIT_HOST;
+}
+
+static int run_machine(struct run *run, const struct config *cfg)
+{
+	struct serial_front front = {
+		.filter = filter_input,
+		.ready = input_ready,
+		.opaque = run,
+	};
+	struct error err = {0};
+	uint32_t code = 0;
+	enum vm_end end;
+	struct vm *vm;
+
+	/* Escape keys are for people: piped input is the guest's, all of it. */
+	if (vm_create(cfg, run->terminal.tty ? &front : NULL, &vm, &err) < 0) {
+		terminal_leave(&run->terminal);
+		tell(&err);
+		return EXIT_HOST;
+	}
+	atomic_store(&run->vm, vm);
+	if (atomic_load(&run->signo)) /* came before there was a VM to stop */
+		vm_stop(vm, VM_END_USER);
+	end = vm_run(vm, &code);
+	atomic_store(&run->vm, NULL);
+	terminal_leave(&run->terminal);
+	vm_destroy(vm);
+	return status_of(run, end, code);
+}
+
+static int run_vm(const struct config *cfg)
+{
+	struct run run = {.vm = NULL};
+	struct terminal_options opt = {
+		.fd = -1, .stop = on_signal, .opaque = &run};
+	struct error err = {0};
+
+	if (cfg->trace > 0)
+		opt.report = on_report;
+	if (cfg->serial.kind == CONFIG_CHAR_STDIO ||
+		cfg->console.kind == CONFIG_CHAR_STDIO)
+		opt.fd = STDIN_FILENO;
+	if (terminal_enter(&run.terminal, &opt, &err) < 0) {
+		tell(&err);
+		return EXIT_HOST;
+	}
+	return run_machine(&run, cfg);
+}
+
+static int run_configured(const struct config *cfg)
+{
+	struct error err = {0};
+	int code;
+
+	if (cfg->help) {
+		code = help_print("run", stdout);
+		return code < 0 ? output_failed(code) : EXIT_OK;
+	}
+	log_set_level((enum log_level)(LOG_WARN + cfg->verbose));
+	if (cfg->dry_run) {
+		code = config_print_json(cfg, stdout);
+		return code < 0 ? output_failed(code) : EXIT_OK;
+	}
+	if (cfg->dump_dtb) {
+		if (dump_dtb(cfg, &err) == 0)
+			return EXIT_OK;
+		tell(&err);
+		return EXIT_HOST;
+	}
+	return run_vm(cfg);
+}
+
+static int verb_run(int argc, char *const *argv)
+{
+	struct error err = {0};
+	struct config cfg;
+	int status;
+
+	config_init(&cfg);
+	if (config_parse_run(&cfg, argc, argv, &err) < 0)
+		status = complain(&err);
+	else
+		status = run_configured(&cfg);
+	config_fini(&cfg);
+	return status;
+}
+
+/* ---- the other verbs ---- */
+
+static int refuse_word(const char *verb, const char *word)
+{
+	log_error("%s: '%.160s' is not understood (see `godwit help %s`)", verb,
+		word, verb);
+	return EXIT_USAGE;
+}
+
+static int verb_check(int argc, char *const *argv)
+{
+	static struct check_report report; /* 40 KiB, too much for a stack */
+	bool json = false;
+	int i, code;
+
+	for (i = 0; i < argc; i++) {
+		if (strcmp(argv[i], "--help") == 0 ||
+			strcmp(argv[i], "-h") == 0) {
+			code = help_print("check", stdout);
+			return code < 0 ? output_failed(code) : EXIT_OK;
+		}
+		if (strcmp(argv[i], "--json") != 0)
+			return refuse_word("check", argv[i]);
+		json = true;
+	}
+	check_gather(NULL, &report);
+	code = json ? check_print_json(&report, stdout)
+		    : check_print_text(&report, stdout);
+	if (code < 0)
+		return output_failed(code);
+	return report.can_run ? EXIT_OK : EXIT_HOST;
+}
+
+static int verb_version(int argc, char *const *argv)
+{
+	if (argc > 0)
+		return refuse_word("version", argv[0]);
+	if (printf("godwit %s\n", GODWIT_VERSION) < 0 || fflush(stdout) == EOF)
+		return output_failed(-errno);
+	return EXIT_OK;
+}
+
+static int verb_help(int argc, char *const *argv)
+{
+	int code;
+
+	if (argc > 1)
+		return refuse_word("help", argv[1]);
+	code = help_print(argc > 0 ? argv[0] : NULL, stdout);
+	if (code == -EINVAL)
+		return refuse_word("help", argv[0]);
+	return code < 0 ? output_failed(code) : EXIT_OK;
+}
+
+/* A file we open must not become somebody's stdout. */
+static int fill_standard_fds(void)
+{
+	int fd;
+
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return -errno;
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct error err = {0};
+	enum config_verb verb;
+
+	if (fill_standard_fds() < 0)
+		return EXIT_HOST; /* and nowhere to say why */
+	if (config_parse_verb(argc, argv, &verb, &err) < 0)
+		return complain(&err);
+	argc -= 2;
+	argv += 2;
+	switch (verb) {
+	case CONFIG_RUN:
+		return verb_run(argc, argv);
+	case CONFIG_CHECK:
+		return verb_check(argc, argv);
+	case CONFIG_VERSION:
+		return verb_version(argc, argv);
+	case CONFIG_HELP:
+		return verb_help(argc, argv);
+	}
+	return EXIT_USAGE;
+}

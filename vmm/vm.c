@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmm/vm.c - the life of a VM: create, run, pause, resume, reset, destroy.
+ * Wiring is in machine.c, state in vm_save.c.
+ */
+#include "vmm/vm.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "devices/serial.h"
+#include "loop/loop.h"
+#include "vmm/config.h"
+#include "vmm/error.h"
+#include "vmm/log.h"
+#include "vmm/loops.h"
+#include "vmm/machine.h"
+#include "vmm/vm_priv.h"
+#include "vmm/x86/vm_state.h"
+
+void vm_post(struct vm *vm, enum vm_end end, uint32_t code)
+{
+	uint64_t none = 0;
+	uint64_t event = (uint64_t)end | (uint64_t)code << 32;
+
+	atomic_compare_exchange_strong(&vm->event, &none, event);
+	/* No vCPU starts another instruction once it looks at the gate; the
+	 * one that caused this looks before it enters the guest again. */
+	vcpu_gate_hold(&vm->gate, VCPU_HOLD_EVENT);
+	loop_notify(vm->loop);
+}
+
+/* Apart from guest events, so that a guest in the middle of a reset cannot
+ * swallow it. */
+void vm_stop(struct vm *vm, enum vm_end why)
+{
+	atomic_store(&vm->stop, (uint32_t)why);
+	loop_notify(vm->loop);
+}
+
+struct loop *vm_loop(struct vm *vm)
+{
+	return vm->loop;
+}
+
+struct loop *vm_io_loop(struct vm *vm, unsigned index)
+{
+	return index < vm->iothreads ? loops_get(vm, (int)index) : NULL;
+}
+
+void vm_dump_trace(const struct vm *vm, int fd)
+{
+	loops_dump_trace(vm, fd);
+}
+
+struct loop_guard *vm_guard(struct vm *vm)
+{
+	return &vm->guard;
+}
+
+struct guestmem *vm_guestmem(struct vm *vm)
+{
+	return &vm->gm;
+}
+
+/* ---- quiesce ---- */
+
+static void kick_all(struct vm *vm)
+{
+	unsigned i;
+
+	for (i = 0; i < vm->vcpus; i++)
+		vcpu_kick(vm->vcpu[i]);
+}
+
+/* Until every vCPU thread waits at the gate.  Polling lets a register access
+ * that needs a bottom half of this loop come to its end. */
+static void gather(struct vm *vm)
+{
+	kick_all(vm);
+	while (atomic_load(&vm->gate.arrived) < vm->vcpus_running)
+		loop_poll(vm->loop, true);
+}
+
+static void quiesce_devices(struct vm *vm)
+{
+	unsigned i;
+
+	loops_disable_external(vm);
+	for (i = 0; i < vm->devices; i++)
+		if (vm->device[i]->ops->quiesce)
+			vm->device[i]->ops->quiesce(vm->device[i]);
+}
+
+static void resume_devices(struct vm *vm)
+{
+	unsigned i;
+
+	for (i = vm->devices; i-- > 0;)
+		if (vm->device[i]->ops->resume)
+			vm->device[i]->ops->resume(vm->device[i]);
+	loops_enable_external(vm);
+}
+
+/* A change begins: bottom halves with the guard wait.  Itself may be part of
+ * one.  What comes in the middle of a change would find devices half quiesced,
+ * and might wait for ever. */
+static bool begin_change(struct vm *vm)
+{
+	bool outer = vm->guard.busy;
+
+	assert(!vm->changing); /* a handler without vm_guard()? */
+	vm->changing = true;
+	vm->guard.busy = true;
+	return outer;
+}
+
+static void end_change(struct vm *vm, bool outer)
+{
+	vm->changing = false;
+	vm->guard.busy = outer;
+}
+
+void vm_pause(struct vm *vm)
+{
+	struct error err;
+	bool outer;
+
+	outer = begin_change(vm);
+	if (vm->pauses++ > 0) {
+		end_change(vm, outer);
+		return;
+	}
+	vcpu_gate_hold(&vm->gate, VCPU_HOLD_PAUSE);
+	gather(vm);
+	quiesce_devices(vm);
+	loops_stop_virtual(vm);
+	if (clock_get(vm->fd, &vm->clock_ns, &err) < 0)
+		log_warn("pause: %s: the guest's clock will jump", err.text);
+	end_change(vm, outer);
+}
+
+/* Tell kvmclock that the pause was ours, or the guest's watchdogs bark.  A
+ * guest that does not use kvmclock gets EINVAL here, which is fine. */
+static void excuse_clocks(struct vm *vm)
+{
+	unsigned i;
+
+	for (i = 0; i < vm->vcpus; i++)
+		kvm_ioctl_num(vcpu_fd(vm->vcpu[i]), KVM_KVMCLOCK_CTRL, 0);
+}
+
+void vm_resume(struct vm *vm)
+{
+	struct error err;
+	bool outer;
+
+	assert(vm->pauses > 0);
+	outer = begin_change(vm);
+	if (--vm->pauses > 0) {
+		end_change(vm, outer);
+		return;
+	}
+	loops_start_virtual(vm);
+	if (vm->clock_ns != 0 && clock_set(vm->fd, vm->clock_ns, &err) < 0)
+		log_warn("resume: %s: the guest's clock jumps", err.text);
+	excuse_clocks(vm);
+	resume_devices(vm);
+	vcpu_gate_release(&vm->gate, VCPU_HOLD_PAUSE);
+	end_change(vm, outer);
+}
+
+/* ---- create, run, reset, destroy ---- */
+
+int vm_create(const struct config *cfg, const struct serial_front *front,
+	struct vm **ret_vm, struct error *err)
+{
+	struct loop_options opt = {.backend = cfg->loop, .name = "main"};
+	struct vm *vm;
+	int code;
+
+	vm = calloc(1, sizeof(*vm));
+	if (!vm)
+		return error_errno(err, -ENOMEM, "vm");
+	vm->cfg = cfg;
+	vm->front = front;
+	vm->fd = vm->kvm.fd = vm->gm.fd = -1;
+	vm->kernel.fd = vm->initrd.fd = -1;
+	state_writer_init(&vm->pristine);
+	code = loop_create(&opt, &vm->loop, err);
+	if (code < 0) {
+		state_writer_fini(&vm->pristine);
+		free(vm);
+		return code;
+	}
+	loop_poll(vm->loop, false); /* this thread is its home from here on */
+	vcpu_gate_init(&vm->gate, vm->loop);
+	/* Born paused: threads that start go straight to the gate. */
+	vcpu_gate_hold(&vm->gate, VCPU_HOLD_PAUSE);
+	vm->pauses = 1;
+	code = machine_build(vm, err);
+	if (code < 0) {
+		vm_destroy(vm);
+		return code;
+	}
+	vm->front = NULL; /* copied by now */
+	quiesce_devices(vm);
+	loops_stop_virtual(vm);
+	*ret_vm = vm;
+	return 0;
+}
+
+void vm_destroy(struct vm *vm)
+{
+	if (!vm)
+		return;
+	begin_change(vm); /* it has no end */
+	vcpu_gate_hold(&vm->gate, VCPU_HOLD_PAUSE);
+	gather(vm);
+	if (vm->pauses == 0)
+		quiesce_devices(vm);
+	machine_fini(vm);
+	vcpu_gate_fini(&vm->gate);
+	loop_destroy(vm->loop);
+	state_writer_fini(&vm->pristine);
+	free(vm);
+}
+
+/* True if the run goes on after @end. */
+static bool survive(struct vm *vm, enum vm_end end)
+{
+	struct error err;
+
+	if (end != VM_END_RESET || vm->cfg->no_reboot)
+		return false;
+	if (vm_reset(vm, &err) < 0) {
+		log_error("reset: %s", err.text);
+		return false;
+	}
+	atomic_store(&vm->event, 0);
+	vcpu_gate_release(&vm->gate, VCPU_HOLD_EVENT);
+	return true;
+}
+
+/* Something ends the run, or interrupts it for a reset. */
+static bool pending(struct vm *vm)
+{
+	return atomic_load(&vm->stop) != 0 || atomic_load(&vm->event) != 0;
+}
+
+/* The VM is paused.  An order from outside comes before the guest's event,
+ * which then waits for the next run.  VM_END_NONE: go on. */
+static enum vm_end take_end(struct vm *vm, uint32_t *ret_code)
+{
+	uint32_t stop = atomic_exchange(&vm->stop, 0);
+	uint64_t event = atomic_load(&vm->event);
+	enum vm_end end = (enum vm_end)(uint32_t)event;
+
+	*ret_code = 0;
+	if (stop)
+		return (enum vm_end)stop;
+	if (survive(vm, end))
+		return VM_END_NONE;
+	*ret_code = (uint32_t)(event >> 32);
+	/* A reset that was wanted but failed is the host's fault. */
+	if (end == VM_END_RESET && !vm->cfg->no_reboot)
+		return VM_END_HOST;
+	return end;
+}
+
+enum vm_end vm_run(struct vm *vm, uint32_t *ret_code)
+{
+	enum vm_end end;
+
+	while (vm->pauses > 0)
+		vm_resume(vm);
+	for (;;) {
+		while (!pending(vm))
+			loop_poll(vm->loop, true);
+		vm_pause(vm);
+		end = take_end(vm, ret_code);
+		if (end != VM_END_NONE)
+			break;
+		/* Only what we paused: it may be paused otherwise, too. */
+		vm_resume(vm);
+	}
+	if (vm->serial)
+		serial_flush(vm->serial);
+	return end;
+}
+
+int vm_reset(struct vm *vm, struct error *err)
+{
+	bool outer = begin_change(vm);
+	unsigned i;
+	int code;
+
+	for (i = 0; i < vm->devices; i++)
+		vm->device[i]->ops->reset(vm->device[i]);
+	code = vm_load_cpus(vm, &vm->pristine, err);
+	if (code == 0)
+		code = machine_load_guest(vm, err);
+	end_change(vm, outer);
+	return code;
+}
