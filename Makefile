@@ -45,23 +45,46 @@ LOOP := loop/loop.o loop/bh.o loop/notify.o loop/timer.o loop/handlers.o \
 	loop/uring.o loop/polling.o loop/trace.o loop/replay.o loop/pool.o \
 	loop/thread.o
 VMM := vmm/error.o vmm/log.o vmm/config.o vmm/config_json.o \
-	vmm/config_list.o vmm/config_values.o vmm/check_native.o vmm/check_host.o \
+	vmm/config_list.o vmm/config_values.o    vmm/check_native.o vmm/check_host.o \
 	vmm/help.o vmm/dump_dtb.o \
-	vmm/check.o vmm/kvm.o vmm/vm.o vmm/loops.o vmm/vm_save.o vmm/machine.o vmm/machine_devices.o vmm/guestmem.o vmm/bus.o \
-	vmm/irq.o vmm/vcpu.o vmm/image.o vmm/terminal.o
+	vmm/check.o vmm/kvm.o vmm/vm.o vmm/loops.o vmm/vm_save.o vmm/machine.o  vmm/machine_devices.o  vmm/guestmem.o vmm/bus.o \
+	vmm/irq.o vmm/vcpu.o   \
+	  \
+	    \
+	  vmm/image.o vmm/terminal.o \
+	   \
+	   \
+	   
 X86 := vmm/x86/boot.o vmm/x86/bzimage.o vmm/x86/elf.o vmm/x86/zeropage.o \
-	vmm/x86/pvh.o vmm/x86/lowmem.o vmm/x86/acpi.o vmm/x86/aml.o \
+	vmm/x86/pvh.o vmm/x86/lowmem.o vmm/x86/acpi.o  vmm/x86/aml.o \
 	vmm/x86/loader.o vmm/x86/fdt.o \
-	vmm/x86/mptable.o vmm/x86/cpuid.o vmm/x86/vcpu_state.o \
+	vmm/x86/mptable.o vmm/x86/cpuid.o     \
+	vmm/x86/vcpu_state.o   \
+	 \
 	vmm/x86/regs.o vmm/x86/msr.o vmm/x86/vm_state.o vmm/x86/crash.o
 DEVICES := devices/device.o devices/serial.o devices/rtc.o devices/i8042.o \
 	devices/power.o devices/debug_exit.o devices/pvpanic.o \
-	devices/uart.o devices/charfd.o
+	devices/uart.o devices/charfd.o 
 VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o \
 	virtio/mmio.o virtio/rng.o virtio/blk.o virtio/console.o \
+	    \
+	  \
+	  \
+	 \
 	virtio/backend/disk.o virtio/backend/disk_open.o \
 	virtio/backend/disk_pool.o virtio/backend/disk_uring.o
-MIGRATE := migrate/state.o
+MIGRATE :=    \
+	   \
+	  \
+	migrate/state.o migrate/stats.o migrate/crc32c.o migrate/wire.o migrate/wire_put.o \
+	migrate/wire_get.o migrate/frame.o migrate/chan.o migrate/chan_addr.o \
+	migrate/chan_socket.o migrate/chan_listen.o migrate/chan_exec.o migrate/chan_file.o \
+	migrate/chan_mem.o \
+	    \
+	   \
+	migrate/zero.o    \
+	migrate/touched.o   \
+	  
 
 OBJS := $(LOOP) $(VMM) $(X86) $(DEVICES) $(VIRTIO) $(MIGRATE)
 MAIN := vmm/main.o
@@ -69,22 +92,24 @@ MAIN := vmm/main.o
 # ---- tests ---------------------------------------------------------------
 
 # tests/unit: cmocka, no privileges.  tests/kvm: /dev/kvm and kernels/.
-UNIT := error_log config kvm check dump_dtb bus guestmem state \
-	loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress \
-	loop_uring loop_polling loop_thread loop_events loop_interleave \
-	image boot_bzimage boot_elf boot_tables reset_vector cpuid acpi fdt \
-	iov virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console \
-	virtio_state virtio_thread disk disk_faults disk_ends \
-	uart charfd serial rtc i8042 power debug_exit pvpanic terminal
+UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire \
+	chan loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress \
+	loop_uring loop_polling loop_thread loop_events loop_interleave image \
+	boot_bzimage boot_elf boot_tables reset_vector cpuid acpi fdt iov \
+	virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console virtio_state \
+	virtio_thread disk disk_faults disk_ends uart charfd serial rtc i8042 power \
+	debug_exit pvpanic terminal migrate_stats
 KVM_TESTS := check vm load vcpu_state run memory faults crash
-FUZZ := bzimage elf state device_state virtqueue virtio_mmio
+FUZZ := bzimage elf state device_state wire virtqueue virtio_mmio
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
 KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)
 FUZZ_BINS := $(FUZZ:%=build/fuzz/tests/fuzz/fuzz_%)
-TEST_LIB := tests/lib/testing.o tests/lib/vm_fixture.o \
+TEST_LIB := tests/lib/testing.o  tests/lib/vm_fixture.o \
+	tests/lib/chan_cut.o tests/lib/cut_proxy.o tests/lib/wire_frames.o \
+	  \
 	tests/lib/vdriver.o tests/lib/vtoy.o
-FUZZ_LIB := tests/lib/vdriver.o tests/lib/vtoy.o
+FUZZ_LIB :=  tests/lib/vdriver.o tests/lib/vtoy.o tests/lib/wire_frames.o
 
 .DEFAULT_GOAL := all
 .PHONY: all godwit-v kernels unit-bins kvm-bins fuzz-bins help
@@ -280,6 +305,19 @@ DISK_ROUNDS ?= 11
 .PHONY: bench-disk
 
 build/bench/disk: bench/disk/disk.c bench/lib/bench.c bench/lib/bench.h \
+		build/rel/libgodwit.a
+	@mkdir -p $(@D)
+	gcc -std=gnu11 -D_GNU_SOURCE -I. $(WARN) -O2 -g -pthread -o $@ \
+		$(filter %.c %.a,$^) $(LDLIBS)
+
+# No peer: nobody else parks vCPUs.  Needs /dev/kvm and kernels/.
+bench-vcpu: kernels build/bench/vcpu ## vCPU plug, pause, save and load beside raw ioctls
+	build/bench/vcpu -n $(VCPU_ROUNDS) -o build/bench/vcpu.json
+
+VCPU_ROUNDS ?= 101
+.PHONY: bench-vcpu
+
+build/bench/vcpu: bench/vcpu/vcpu.c bench/lib/bench.c bench/lib/bench.h \
 		build/rel/libgodwit.a
 	@mkdir -p $(@D)
 	gcc -std=gnu11 -D_GNU_SOURCE -I. $(WARN) -O2 -g -pthread -o $@ \

@@ -11,10 +11,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __x86_64__
-#include <nmmintrin.h>
-#endif
 
+#include "migrate/crc32c.h"
 #include "vmm/error.h"
 
 #define NONE	 SIZE_MAX
@@ -24,50 +22,9 @@
 
 /* ---- CRC-32C ---- */
 
-/* Four bits at a time: 0x82f63b78 is the reflected Castagnoli polynomial. */
-static uint32_t crc_portable(uint32_t crc, const uint8_t *p, size_t len)
-{
-	static const uint32_t nibble[16] = {0x00000000, 0x105ec76f, 0x20bd8ede,
-		0x30e349b1, 0x417b1dbc, 0x5125dad3, 0x61c69362, 0x7198540d,
-		0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9, 0xc38d26c4,
-		0xd3d3e1ab, 0xe330a81a, 0xf36e6f75};
-
-	while (len-- > 0) {
-		crc ^= *p++;
-		crc = crc >> 4 ^ nibble[crc & 15];
-		crc = crc >> 4 ^ nibble[crc & 15];
-	}
-	return crc;
-}
-
-#ifdef __x86_64__
-/* Whole 8-byte words; the caller does the tail. */
-__attribute__((target("sse4.2"))) static uint32_t crc_words(
-	uint32_t crc, const uint8_t *p, size_t words)
-{
-	uint64_t wide = crc, v;
-
-	for (; words > 0; words--, p += 8) {
-		memcpy(&v, p, 8);
-		wide = _mm_crc32_u64(wide, v);
-	}
-	return (uint32_t)wide;
-}
-#endif
-
 uint32_t state_crc32c(uint32_t crc, const void *buf, size_t len)
 {
-	const uint8_t *p = buf;
-
-	crc = ~crc;
-#ifdef __x86_64__
-	if (len >= 8 && __builtin_cpu_supports("sse4.2")) {
-		crc = crc_words(crc, p, len / 8);
-		p += len & ~(size_t)7;
-		len &= 7;
-	}
-#endif
-	return ~crc_portable(crc, p, len);
+	return crc32c(crc, buf, len);
 }
 
 /* ---- names ---- */
