@@ -82,9 +82,9 @@ MIGRATE :=    \
 	migrate/chan_mem.o \
 	    \
 	   \
-	migrate/zero.o    \
-	migrate/touched.o   \
-	  
+	migrate/zero.o migrate/uffd.o migrate/pager.o migrate/pager_fault.o \
+	migrate/touched.o migrate/fileio.o migrate/snapshot_format.o \
+	migrate/snapshot_write.o migrate/snapshot_read.o migrate/lazy.o
 
 OBJS := $(LOOP) $(VMM) $(X86) $(DEVICES) $(VIRTIO) $(MIGRATE)
 MAIN := vmm/main.o
@@ -98,9 +98,10 @@ UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire \
 	boot_bzimage boot_elf boot_tables reset_vector cpuid acpi fdt iov \
 	virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console virtio_state \
 	virtio_thread disk disk_faults disk_ends uart charfd serial rtc i8042 power \
-	debug_exit pvpanic terminal migrate_stats
+	debug_exit pvpanic terminal pager snapshot snapshot_crash lazy \
+	migrate_stats
 KVM_TESTS := check vm load vcpu_state run memory faults crash
-FUZZ := bzimage elf state device_state wire virtqueue virtio_mmio
+FUZZ := bzimage elf state device_state wire virtqueue virtio_mmio snapshot
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
 KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)

@@ -171,6 +171,7 @@ int guestmem_init(struct guestmem *gm, const struct guestmem_options *opt,
 	gm->base = base;
 	gm->size = opt->size;
 	gm->backing = opt->backing;
+	gm->thp = opt->thp && opt->backing != GUESTMEM_HUGETLB;
 	gm->fd = fd;
 	lay_out(gm);
 	return 0;

@@ -40,7 +40,8 @@ struct guestmem {
 	struct guestmem_region region[GUESTMEM_REGIONS_MAX];
 	unsigned regions;
 	enum guestmem_backing backing;
-	int fd; /* owned memfd, -1 with GUESTMEM_ANON */
+	bool thp; /* transparent huge pages were asked for */
+	int fd;	  /* owned memfd, -1 with GUESTMEM_ANON */
 	/* Pages written by the VMM since the last dirty_fetch, one bit a page
 	 * of the RAM offset; owned; NULL while nobody logs. */
 	_Atomic(_Atomic uint64_t *) dirty;

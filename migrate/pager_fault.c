@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * migrate/pager_fault.c - the threads that answer faults.
+ *
+ * Each waits in one poll(2) for the userfaultfd, the source's fd (the first
+ * thread only) and the order to stop.  Several share the userfaultfd: a message
+ * goes to one of them.
+ *
+ * UFFD_EVENT_REMOVE: somebody gives memory up with madvise(2) and waits until
+ * the message has been read; up to then no page can be placed (EAGAIN).  So a
+ * fault thread that is refused reads on, in pager_read_on().
+ */
+#include "migrate/pager_private.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "vmm/error.h"
+
+/* ---- how much to ask for ---- */
+
+/* Up to @max missing pages from @page on. */
+static uint32_t missing_run(const struct pager *p, uint64_t page, uint32_t max)
+{
+	uint32_t n = 1;
+
+	while (n < max && page + n < p->pages &&
+		!pager_bit(p->claimed, page + n))
+		n++;
+	return n;
+}
+
+/* Was every page of [from, to) there, so that going on means to fault at to? */
+static bool leads_to(const struct pager *p, uint64_t from, uint64_t to)
+{
+	return to >= from && to - from <= 4 * PAGER_WINDOW_MAX &&
+	       pager_next_missing(p, from) >= to;
+}
+
+/* Threads are told apart, or two that walk would look like none. */
+static uint32_t window(struct pager *p, uint32_t tid, uint64_t page)
+{
+	struct pager_trail *t = &p->trail[tid % PAGER_TRAILS];
+	uint64_t tag = atomic_load_explicit(&t->tag, memory_order_relaxed);
+	uint64_t start = atomic_load_explicit(&t->start, memory_order_relaxed);
+	uint64_t end = atomic_load_explicit(&t->end, memory_order_relaxed);
+	unsigned run = tag & 0xff;
+	uint32_t n;
+
+	if (tag >> 8 != tid)
+		run = 0;
+	else if (page >= start && page < end)
+		return 1; /* asked for with others, and on its way */
+	else if (leads_to(p, end, page))
+		run = run < 8 ? run + 1 : 8;
+	else
+		run = 0;
+	n = 1u << (2 * run);
+	n = missing_run(p, page, n < p->window_max ? n : p->window_max);
+	atomic_store_explicit(
+		&t->tag, (uint64_t)tid << 8 | run, memory_order_relaxed);
+	atomic_store_explicit(&t->start, page, memory_order_relaxed);
+	atomic_store_explicit(&t->end, page + n, memory_order_relaxed);
+	return n;
+}
+
+/* ---- messages ---- */
+
+static bool page_of(const struct pager *p, uint64_t address, uint64_t *ret_page)
+{
+	uint64_t base = (uintptr_t)p->gm->base;
+
+	if (address < base || address - base >= p->gm->size)
+		return false;
+	*ret_page = (address - base) / GUESTMEM_PAGE;
+	return true;
+}
+
+static void wake(struct pager *p, uint64_t page)
+{
+	uffd_wake(p->uffd, pager_hva(p, page), GUESTMEM_PAGE);
+}
+
+/* @ns: when the message was read. */
+static void fault_present(struct pager *p, uint64_t page, uint64_t ns)
+{
+	if (pager_fill_zero(p, page) < 0)
+		pager_fail(p);
+	if (p->stats)
+		migrate_stats_fault(p->stats, pager_now_ns() - ns);
+	wake(p, page);
+}
+
+static void fault(struct pager *p, const struct uffd_msg *msg, uint64_t ns)
+{
+	uint64_t page;
+
+	if (!page_of(p, msg->arg.pagefault.address, &page))
+		return;
+	if (pager_bit(p->present, page)) {
+		fault_present(p, page, ns);
+		return;
+	}
+	/* Already asked for by another thread that waits here: it will come. */
+	if (!pager_wait_begin(p, page, ns))
+		return;
+	/* It may have come before the wait began. */
+	if (pager_bit(p->present, page)) {
+		pager_wait_end(p, page);
+		wake(p, page);
+		return;
+	}
+	if (pager_bit(p->claimed, page) || !p->has_source || pager_failed(p))
+		return;
+	if (p->source.request(p->source.opaque, page,
+		    window(p, msg->arg.pagefault.feat.ptid, page)) < 0)
+		pager_fail(p);
+}
+
+/* Memory was given up: what was missing is zero now, and what comes for it is
+ * dropped.  A page that is being placed may still come with its old bytes,
+ * which whoever gave it up may not count on either way. */
+static void removed(struct pager *p, const struct uffd_msg *msg)
+{
+	uint64_t start = msg->arg.remove.start, end = msg->arg.remove.end;
+	uint64_t base = (uintptr_t)p->gm->base, i, n = 0;
+
+	atomic_fetch_add(&p->removes, 1);
+	start = start > base ? start - base : 0;
+	end = end > base ? end - base : 0;
+	end = end < p->gm->size ? end : p->gm->size;
+	for (i = start / GUESTMEM_PAGE; i < end / GUESTMEM_PAGE; i++) {
+		uint64_t bit = 1ull << (i % 64);
+
+		if (atomic_fetch_or(&p->claimed[i / 64], bit) & bit)
+			continue;
+		atomic_fetch_or(&p->present[i / 64], bit);
+		pager_wait_end(p, i);
+		n++;
+	}
+	atomic_fetch_sub(&p->missing, n);
+	if (n > 0)
+		uffd_wake(p->uffd, p->gm->base + start, end - start);
+}
+
+static void handle(struct pager *p, const struct uffd_msg *msg, uint64_t ns)
+{
+	if (msg->event == UFFD_EVENT_PAGEFAULT)
+		fault(p, msg, ns);
+	else if (msg->event == UFFD_EVENT_REMOVE)
+		removed(p, msg);
+}
+
+void pager_read_on(struct pager_thread *t)
+{
+	struct pager *p = t->pager;
+	struct uffd_msg msg;
+	uint64_t page;
+
+	while (uffd_read(p->uffd, &msg, 1) == 1) {
+		if (msg.event == UFFD_EVENT_REMOVE)
+			removed(p, &msg);
+		else if (msg.event != UFFD_EVENT_PAGEFAULT)
+			continue;
+		else if (t->count < PAGER_MSGS)
+			t->msgs[t->count++] = msg;
+		else if (page_of(p, msg.arg.pagefault.address, &page))
+			wake(p, page); /* no room: it will fault again */
+	}
+}
+
+/* Read and serve until a read brings less than it could. */
+static int serve(struct pager_thread *t)
+{
+	struct pager *p = t->pager;
+	int n;
+
+	do {
+		uint64_t ns;
+
+		n = uffd_read(p->uffd, t->msgs, PAGER_MSGS / 2);
+		if (n <= 0)
+			return n;
+		ns = pager_now_ns();
+		t->count = (unsigned)n;
+		/* pager_read_on() may add to the end meanwhile. */
+		for (t->next = 0; t->next < t->count; t->next++)
+			handle(p, &t->msgs[t->next], ns);
+	} while (n == PAGER_MSGS / 2);
+	return 0;
+}
+
+/* ---- threads ---- */
+
+static void *thread_main(void *opaque)
+{
+	struct pager_thread *t = opaque;
+	struct pager *p = t->pager;
+	struct pollfd fds[3] = {
+		{.fd = p->uffd, .events = POLLIN},
+		{.fd = p->stop_fd, .events = POLLIN},
+		{.fd = -1, .events = POLLIN},
+	};
+
+	atomic_store(&t->tid, gettid());
+	if (t->index == 0 && p->has_source && p->source.ready)
+		fds[2].fd = p->source.fd;
+	for (;;) {
+		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+			break;
+		if (fds[1].revents)
+			break;
+		if (fds[0].revents && serve(t) < 0)
+			break;
+		if (fds[2].revents && p->source.ready(p->source.opaque) < 0) {
+			pager_fail(p);
+			fds[2].fd = -1;
+			fds[2].revents = 0;
+		}
+	}
+	if (!fds[1].revents)
+		pager_fail(p);
+	atomic_store(&t->tid, 0);
+	return NULL;
+}
+
+/* In the new thread all signals are blocked: they are others' business. */
+static int start_thread(struct pager *p, unsigned i)
+{
+	struct pager_thread *t = &p->thread[i];
+	sigset_t all, old;
+	char name[16];
+	int code;
+
+	t->pager = p;
+	t->index = i;
+	t->next = t->count = 0;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	code = pthread_create(&t->thread, NULL, thread_main, t);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (code)
+		return -code;
+	snprintf(name, sizeof(name), "fault%u", i % PAGER_THREADS_MAX);
+	pthread_setname_np(t->thread, name);
+	return 0;
+}
+
+int pager_threads_start(struct pager *p, unsigned threads, struct error *err)
+{
+	int code;
+
+	for (; p->running < threads; p->running++) {
+		code = start_thread(p, p->running);
+		if (code < 0) {
+			pager_threads_stop(p);
+			return error_errno(
+				err, code, "pager: start a fault thread");
+		}
+	}
+	return 0;
+}
+
+void pager_threads_stop(struct pager *p)
+{
+	unsigned i;
+
+	if (p->running == 0)
+		return;
+	/* Nobody reads it while they end: it wakes all of them. */
+	eventfd_write(p->stop_fd, 1);
+	for (i = 0; i < p->running; i++)
+		pthread_join(p->thread[i].thread, NULL);
+	p->running = 0;
+	eventfd_read(p->stop_fd, &(eventfd_t){0});
+}
