@@ -73,15 +73,15 @@ VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o \
 	 \
 	virtio/backend/disk.o virtio/backend/disk_open.o \
 	virtio/backend/disk_pool.o virtio/backend/disk_uring.o
-MIGRATE :=    \
-	   \
-	  \
+MIGRATE := migrate/dirty.o migrate/source.o migrate/source_greet.o \
+	migrate/source_precopy.o migrate/source_switch.o migrate/source_postcopy.o \
+	migrate/source_return.o migrate/source_timeline.o \
 	migrate/state.o migrate/stats.o migrate/crc32c.o migrate/wire.o migrate/wire_put.o \
 	migrate/wire_get.o migrate/frame.o migrate/chan.o migrate/chan_addr.o \
 	migrate/chan_socket.o migrate/chan_listen.o migrate/chan_exec.o migrate/chan_file.o \
 	migrate/chan_mem.o \
-	    \
-	   \
+	migrate/dest.o migrate/dest_end.o migrate/dest_states.o migrate/dest_in.o \
+	migrate/dest_ram.o migrate/dest_postcopy.o migrate/dest_door.o \
 	migrate/zero.o migrate/uffd.o migrate/pager.o migrate/pager_fault.o \
 	migrate/touched.o migrate/fileio.o migrate/snapshot_format.o \
 	migrate/snapshot_write.o migrate/snapshot_read.o migrate/lazy.o
@@ -99,8 +99,8 @@ UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire \
 	virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console virtio_state \
 	virtio_thread disk disk_faults disk_ends uart charfd serial rtc i8042 power \
 	debug_exit pvpanic terminal pager snapshot snapshot_crash lazy \
-	migrate_stats
-KVM_TESTS := check vm load vcpu_state run memory faults crash
+	migrate_stats source source_ends dest dest_ends migrate
+KVM_TESTS := check vm load vcpu_state run memory faults crash dirty
 FUZZ := bzimage elf state device_state wire virtqueue virtio_mmio snapshot
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
@@ -108,7 +108,7 @@ KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)
 FUZZ_BINS := $(FUZZ:%=build/fuzz/tests/fuzz/fuzz_%)
 TEST_LIB := tests/lib/testing.o  tests/lib/vm_fixture.o \
 	tests/lib/chan_cut.o tests/lib/cut_proxy.o tests/lib/wire_frames.o \
-	  \
+	tests/lib/fake_guest.o tests/lib/migrate_peer.o \
 	tests/lib/vdriver.o tests/lib/vtoy.o
 FUZZ_LIB :=  tests/lib/vdriver.o tests/lib/vtoy.o tests/lib/wire_frames.o
 
