@@ -67,10 +67,10 @@ DEVICES := devices/device.o devices/serial.o devices/rtc.o devices/i8042.o \
 	devices/uart.o devices/charfd.o 
 VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o \
 	virtio/mmio.o virtio/rng.o virtio/blk.o virtio/console.o \
-	    \
-	  \
-	  \
-	 \
+	virtio/net.o virtio/net_data.o virtio/net_ctrl.o virtio/net_state.o \
+	virtio/backend/bucket.o virtio/backend/tap.o \
+	virtio/backend/user_net.o virtio/backend/user_net_poll.o \
+	virtio/backend/slirp_lib.o \
 	virtio/backend/disk.o virtio/backend/disk_open.o \
 	virtio/backend/disk_pool.o virtio/backend/disk_uring.o
 MIGRATE := migrate/dirty.o migrate/source.o migrate/source_greet.o \
@@ -96,21 +96,23 @@ UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire \
 	chan loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress \
 	loop_uring loop_polling loop_thread loop_events loop_interleave image \
 	boot_bzimage boot_elf boot_tables reset_vector cpuid acpi fdt iov \
-	virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console virtio_state \
+	virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console bucket \
+	virtio_net virtio_net_ctrl virtio_net_state tap user_net virtio_state \
 	virtio_thread disk disk_faults disk_ends uart charfd serial rtc i8042 power \
 	debug_exit pvpanic terminal pager snapshot snapshot_crash lazy \
 	migrate_stats source source_ends dest dest_ends migrate
 KVM_TESTS := check vm load vcpu_state run memory faults crash dirty
-FUZZ := bzimage elf state device_state wire virtqueue virtio_mmio snapshot
+FUZZ := net bzimage elf state device_state wire virtqueue virtio_mmio \
+	snapshot
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
 KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)
 FUZZ_BINS := $(FUZZ:%=build/fuzz/tests/fuzz/fuzz_%)
-TEST_LIB := tests/lib/testing.o  tests/lib/vm_fixture.o \
+TEST_LIB := tests/lib/testing.o tests/lib/fake_net.o tests/lib/vm_fixture.o \
 	tests/lib/chan_cut.o tests/lib/cut_proxy.o tests/lib/wire_frames.o \
 	tests/lib/fake_guest.o tests/lib/migrate_peer.o \
 	tests/lib/vdriver.o tests/lib/vtoy.o
-FUZZ_LIB :=  tests/lib/vdriver.o tests/lib/vtoy.o tests/lib/wire_frames.o
+FUZZ_LIB := tests/lib/fake_net.o tests/lib/vdriver.o tests/lib/vtoy.o tests/lib/wire_frames.o
 
 .DEFAULT_GOAL := all
 .PHONY: all godwit-v kernels unit-bins kvm-bins fuzz-bins help

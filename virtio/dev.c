@@ -97,6 +97,8 @@ static void queue_run(void *opaque)
 	/* The rest of a long batch waits its turn behind other handlers. */
 	if (queue_serve(q))
 		loop_bh_schedule(q->bh);
+	if (q->dev->ops->served)
+		q->dev->ops->served(q->dev, q->index);
 	q->serving = false;
 	queue_signal(q);
 }
@@ -115,6 +117,11 @@ static bool queue_kicked(void *opaque, unsigned ready)
 void virtio_dev_run(struct virtio_dev *dev, unsigned q)
 {
 	loop_bh_schedule(dev->queue[q].bh);
+}
+
+void virtio_dev_serve(struct virtio_dev *dev, unsigned q)
+{
+	queue_run(&dev->queue[q]);
 }
 
 bool virtio_dev_stale(const struct virtio_dev *dev, struct virtio_ticket ticket)
@@ -144,11 +151,28 @@ void virtio_dev_done(
 	request_over(dev);
 }
 
+void virtio_dev_done_all(struct virtio_dev *dev,
+	const struct virtio_ticket *ticket, const uint32_t *len, unsigned count)
+{
+	struct virtio_queue *q = &dev->queue[ticket[0].queue];
+	unsigned i;
+
+	if (!virtio_dev_stale(dev, ticket[0])) {
+		for (i = 0; i < count; i++)
+			virtq_use(&q->vq, (uint16_t)i, ticket[i].head, len[i]);
+		virtq_publish(&q->vq, (uint16_t)count);
+		if (!q->serving)
+			queue_signal(q);
+	}
+	for (i = 0; i < count; i++)
+		request_over(dev);
+}
+
 void virtio_dev_putback(struct virtio_dev *dev, struct virtio_ticket ticket)
 {
 	struct virtio_queue *q = &dev->queue[ticket.queue];
 
-	assert(q->serving && !virtio_dev_stale(dev, ticket));
+	assert(!virtio_dev_stale(dev, ticket));
 	virtq_unpop(&q->vq);
 	request_over(dev);
 }
@@ -233,6 +257,8 @@ static void stop_on_loop(struct handover *h)
 static void quiesce_on_loop(struct handover *h)
 {
 	h->dev->quiesced = true;
+	if (h->dev->ops->pause)
+		h->dev->ops->pause(h->dev);
 	h->wait = h->dev->draining = h->dev->inflight > 0;
 }
 
@@ -445,6 +471,8 @@ static void resume_on_loop(struct handover *h)
 		virtio_dev_kick(h->dev, i);
 		h->unseen |= virtq_may_be_unseen(&q->vq);
 	}
+	if (h->dev->ops->resume)
+		h->dev->ops->resume(h->dev);
 }
 
 void virtio_dev_quiesce(struct virtio_dev *dev)

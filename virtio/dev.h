@@ -73,13 +73,27 @@ struct virtio_dev_ops {
 	void (*request)(struct virtio_dev *dev, struct virtq_chain *chain,
 		struct virtio_ticket ticket);
 
-	/* The following may be NULL.  Loop: */
+	/* The following may be NULL. */
 
+	/* vCPU thread, dev->lock held, from DRIVER on: the driver wrote @len
+	 * bytes, 1, 2 or 4, of configuration at @off. */
+	void (*write_config)(struct virtio_dev *dev, uint64_t off, unsigned len,
+		uint32_t value);
+
+	/* Loop: */
+
+	/* All that request was given of queue @q in this turn is known. */
+	void (*served)(struct virtio_dev *dev, unsigned q);
 	/* DRIVER_OK: features are settled, queues exist. */
 	void (*start)(struct virtio_dev *dev);
 	/* Reset, or before a load: forget what the driver did.  At a reset
 	 * requests may be in flight. */
 	void (*stop)(struct virtio_dev *dev);
+	/* Quiesce, before the wait for what is in flight: finish or put back
+	 * requests that only the driver or a peer could bring to an end. */
+	void (*pause)(struct virtio_dev *dev);
+	/* The end of a resume, also of the first one after a load. */
+	void (*resume)(struct virtio_dev *dev);
 
 	/* Main thread, quiesced: */
 
@@ -182,14 +196,23 @@ void virtio_dev_set_config(struct virtio_dev *dev, unsigned off,
 
 /* Look at queue @q again soon: it became ready.  Loop. */
 void virtio_dev_run(struct virtio_dev *dev, unsigned q);
+/* The same at once.  Loop; from a handler of it, never from ops->request. */
+void virtio_dev_serve(struct virtio_dev *dev, unsigned q);
 
 /* Answer a request: @len bytes were written from the start of its writable
  * part.  Nothing but book-keeping happens if a reset came between.  Loop. */
 void virtio_dev_done(
 	struct virtio_dev *dev, struct virtio_ticket ticket, uint32_t len);
 
-/* The request being served is not done; have it again later.  Loop, only from
- * ops->request and only for the chain it was given. */
+/* Answer @count requests of one queue, which the driver sees all at once.  They
+ * are all of one generation.  Shape: @ticket and @len have count entries. */
+void virtio_dev_done_all(struct virtio_dev *dev,
+	const struct virtio_ticket *ticket, const uint32_t *len,
+	unsigned count);
+
+/* A request is not done; have it again later.  Only for those popped last, the
+ * last of them first: from ops->request for the chain it was given, or whenever
+ * all that the queue still has in flight is put back.  Loop. */
 void virtio_dev_putback(struct virtio_dev *dev, struct virtio_ticket ticket);
 
 /* True if a reset came since @ticket was made: the driver does not wait. */

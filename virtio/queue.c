@@ -207,22 +207,33 @@ void virtq_unpop(struct virtq *q)
 	q->pos.last_avail--;
 }
 
-void virtq_done(struct virtq *q, uint16_t head, uint32_t len)
+void virtq_use(struct virtq *q, uint16_t nth, uint16_t head, uint32_t len)
 {
-	uint16_t slot = q->pos.used_idx & (q->size - 1);
+	uint16_t slot = (uint16_t)(q->pos.used_idx + nth) & (q->size - 1);
 	struct vring_used_elem *e = &q->used->ring[slot];
 
-	assert(q->inflight > 0);
-	q->inflight--;
+	assert(nth < q->inflight);
 	__atomic_store_n(&e->id, htole32(head), __ATOMIC_RELAXED);
 	__atomic_store_n(&e->len, htole32(len), __ATOMIC_RELAXED);
-	q->pos.used_idx++;
-	/* Release for the element; and seq_cst before the reads of
+	guestmem_mark_dirty(q->gm, q->used_gpa + 4 + 8u * slot, 8);
+}
+
+void virtq_publish(struct virtq *q, uint16_t count)
+{
+	assert(count <= q->inflight);
+	q->inflight -= count;
+	q->pos.used_idx += count;
+	/* Release for the elements; and seq_cst before the reads of
 	 * virtq_wants_interrupt(), see above. */
 	__atomic_store_n(
 		&q->used->idx, htole16(q->pos.used_idx), __ATOMIC_SEQ_CST);
 	guestmem_mark_dirty(q->gm, q->used_gpa, 4);
-	guestmem_mark_dirty(q->gm, q->used_gpa + 4 + 8u * slot, 8);
+}
+
+void virtq_done(struct virtq *q, uint16_t head, uint32_t len)
+{
+	virtq_use(q, 0, head, len);
+	virtq_publish(q, 1);
 }
 
 /* ---- notifications ---- */

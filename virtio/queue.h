@@ -93,6 +93,11 @@ void virtq_unpop(struct virtq *q);
 /* Give the chain of @head back; @len bytes were written from its start. */
 void virtq_done(struct virtq *q, uint16_t head, uint32_t len);
 
+/* The same for several chains that the driver must see all at once: @nth, from
+ * 0 on, puts each into the used ring; then publish shows @count of them. */
+void virtq_use(struct virtq *q, uint16_t nth, uint16_t head, uint32_t len);
+void virtq_publish(struct virtq *q, uint16_t count);
+
 /* Ask the driver not to kick while we look ourselves. */
 void virtq_notify_off(struct virtq *q);
 /* Ask it to kick again.  True if it added something meanwhile: look again. */

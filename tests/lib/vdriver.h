@@ -20,7 +20,7 @@
 
 #define VBENCH_RAM     (8ull << 20)
 #define VBENCH_GPA     0xd0000000ull
-#define VDRIVER_QUEUES 2u
+#define VDRIVER_QUEUES 5u
 
 /* The driver's view of a queue. */
 struct vring_view {
