@@ -45,26 +45,26 @@ LOOP := loop/loop.o loop/bh.o loop/notify.o loop/timer.o loop/handlers.o \
 	loop/uring.o loop/polling.o loop/trace.o loop/replay.o loop/pool.o \
 	loop/thread.o
 VMM := vmm/error.o vmm/log.o vmm/config.o vmm/config_json.o \
-	vmm/config_list.o vmm/config_values.o    vmm/check_native.o vmm/check_host.o \
+	vmm/config_list.o vmm/config_values.o vmm/config_net.o vmm/config_cpus.o vmm/config_cpu.o vmm/check_native.o vmm/check_host.o \
 	vmm/help.o vmm/dump_dtb.o \
-	vmm/check.o vmm/kvm.o vmm/vm.o vmm/loops.o vmm/vm_save.o vmm/machine.o  vmm/machine_devices.o  vmm/guestmem.o vmm/bus.o \
-	vmm/irq.o vmm/vcpu.o   \
-	  \
-	    \
-	  vmm/image.o vmm/terminal.o \
-	   \
-	   \
-	   
+	vmm/check.o vmm/kvm.o vmm/vm.o vmm/loops.o vmm/vm_save.o vmm/machine.o vmm/machine_cpus.o vmm/machine_devices.o vmm/machine_net.o vmm/guestmem.o vmm/bus.o \
+	vmm/irq.o vmm/vcpu.o vmm/vcpu_park.o vmm/hotplug.o \
+	vmm/words.o vmm/description.o \
+	vmm/mover.o vmm/mover_in.o vmm/vm_migrate.o vmm/arrival.o \
+	vmm/commands_move.o vmm/throttle.o vmm/image.o vmm/terminal.o \
+	vmm/control.o vmm/control_line.o vmm/control_event.o \
+	vmm/control_socket.o vmm/commands.o vmm/runtime_dir.o \
+	vmm/client.o vmm/verbs.o vmm/verbs_run.o vmm/progress.o
 X86 := vmm/x86/boot.o vmm/x86/bzimage.o vmm/x86/elf.o vmm/x86/zeropage.o \
-	vmm/x86/pvh.o vmm/x86/lowmem.o vmm/x86/acpi.o  vmm/x86/aml.o \
+	vmm/x86/pvh.o vmm/x86/lowmem.o vmm/x86/acpi.o vmm/x86/acpi_cpus.o vmm/x86/aml.o \
 	vmm/x86/loader.o vmm/x86/fdt.o \
-	vmm/x86/mptable.o vmm/x86/cpuid.o     \
-	vmm/x86/vcpu_state.o   \
-	 \
+	vmm/x86/mptable.o vmm/x86/cpuid.o vmm/x86/cpuid_json.o vmm/x86/cpuid_check.o vmm/x86/cpu_features.o vmm/x86/cpu_model.o \
+	vmm/x86/vcpu_state.o vmm/x86/vcpu_fields.o vmm/x86/vcpu_msrs.o \
+	vmm/x86/vcpu_fresh.o \
 	vmm/x86/regs.o vmm/x86/msr.o vmm/x86/vm_state.o vmm/x86/crash.o
 DEVICES := devices/device.o devices/serial.o devices/rtc.o devices/i8042.o \
 	devices/power.o devices/debug_exit.o devices/pvpanic.o \
-	devices/uart.o devices/charfd.o 
+	devices/uart.o devices/charfd.o devices/cpu_hotplug.o
 VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o \
 	virtio/mmio.o virtio/rng.o virtio/blk.o virtio/console.o \
 	virtio/net.o virtio/net_data.o virtio/net_ctrl.o virtio/net_state.o \
@@ -95,15 +95,17 @@ MAIN := vmm/main.o
 UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire \
 	chan loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress \
 	loop_uring loop_polling loop_thread loop_events loop_interleave image \
-	boot_bzimage boot_elf boot_tables reset_vector cpuid acpi fdt iov \
-	virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console bucket \
-	virtio_net virtio_net_ctrl virtio_net_state tap user_net virtio_state \
-	virtio_thread disk disk_faults disk_ends uart charfd serial rtc i8042 power \
-	debug_exit pvpanic terminal pager snapshot snapshot_crash lazy \
-	migrate_stats source source_ends dest dest_ends migrate
-KVM_TESTS := check vm load vcpu_state run memory faults crash dirty
-FUZZ := net bzimage elf state device_state wire virtqueue virtio_mmio \
-	snapshot
+	boot_bzimage boot_elf boot_tables reset_vector cpuid cpu_model cpuid_json \
+	acpi fdt iov virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console \
+	bucket virtio_net virtio_net_ctrl virtio_net_state tap user_net config_net \
+	virtio_state virtio_thread disk disk_faults disk_ends uart charfd serial \
+	rtc i8042 cpu_hotplug config_cpus power debug_exit pvpanic terminal pager \
+	snapshot snapshot_crash lazy control verbs migrate_stats words source \
+	source_ends dest dest_ends migrate
+KVM_TESTS := net check vm load hotplug vcpu_state run memory faults crash \
+	dirty
+FUZZ := net bzimage elf state cpuid device_state wire virtqueue virtio_mmio \
+	control snapshot
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
 KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)
@@ -170,8 +172,9 @@ RUN := tests/lib/run.sh
 
 # Scripts that print TAP, beside the programs of UNIT and KVM_TESTS.
 UNIT_SCRIPTS := runner.sh
-KVM_SCRIPTS := cli.sh terminal.py qemu_guests.sh
-GUEST_SCRIPTS := stock.sh
+KVM_SCRIPTS := cli.sh control.sh terminal.py qemu_guests.sh migrate.py \
+	migrate_faults.py
+GUEST_SCRIPTS := stock.sh hotplug.sh
 
 export ASAN_OPTIONS ?= detect_leaks=1:handle_segv=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= print_stacktrace=1

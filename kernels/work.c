@@ -27,6 +27,13 @@
 #define TICK_MS		 100u
 #define REPORT_MS	 1000u
 #define USER_STACK_PAGES 1u
+/* godwit's vCPU hotplug registers (devices/cpu_hotplug.h). */
+#define PIO_CPUS     0x620u
+#define CPUS_SELECT  0u
+#define CPUS_ORDER   4u
+#define CPUS_PENDING 8u
+#define CPUS_INSERT  2u
+
 #define LOST_PRINTED	 16u /* pages of one vCPU; the rest is only counted */
 
 struct worker {
@@ -35,13 +42,15 @@ struct worker {
 	uint8_t *user_stack;
 	volatile uint64_t ticks;
 	uint64_t report_at; /* tick or pass of the next report */
+	bool started; /* boot CPU only */
 	volatile uint32_t done;
 	uint64_t final_sum;
 };
 
 /* Set up by the boot CPU before any worker runs; constant from then on. */
 static struct {
-	unsigned cpus;
+	unsigned cpus; /* from the start */
+	unsigned room; /* with those that may be plugged later */
 	uint64_t pages, hot, passes, idle_ticks;
 	uint64_t report; /* in ticks, or in passes */
 	bool report_passes;
@@ -114,8 +123,12 @@ static const char *parse(void)
 	if (cpus == 0 || cpus > WORK_CPUS)
 		return "smp: 1 to 32";
 	work.cpus = (unsigned)cpus;
+	cpus += boot_number("more", 0);
+	if (cpus > WORK_CPUS)
+		return "more: 32 vCPUs in all";
+	work.room = (unsigned)cpus;
 	work.pages = boot_number("mem", 16) * PAGES_MIB;
-	if (work.pages == 0 || work.pages * work.cpus >> 32 != 0)
+	if (work.pages == 0 || work.pages * work.room >> 32 != 0)
 		return "mem: 1 MiB or more, 2^32 pages at most";
 	hot = boot_number("hot", 0) * PAGES_MIB;
 	work.hot = hot != 0 && hot < work.pages ? hot : work.pages;
@@ -159,7 +172,7 @@ static bool map_region(struct work_control *c, uint64_t need)
 	struct boot_ram ram[BOOT_RAM_MAX];
 	unsigned i, n = boot_ram_map(ram);
 	uint64_t gpa, end, blocks = 0;
-	uint64_t reserve = need / 512 + 64 + 8 * work.cpus;
+	uint64_t reserve = need / 512 + 64 + 8 * work.room;
 	uint64_t first = page_alloc_end() + reserve * PAGE_SIZE;
 
 	for (i = 0; i < n; i++) {
@@ -177,7 +190,7 @@ static void set_up_workers(void)
 {
 	unsigned i;
 
-	for (i = 0; i < work.cpus; i++) {
+	for (i = 0; i < work.room; i++) {
 		struct worker *w = page_alloc(1);
 
 		w->user_stack = page_alloc(USER_STACK_PAGES);
@@ -196,14 +209,14 @@ static const char *set_up(void)
 {
 	struct work_control *c = control();
 	uint64_t per_block = BLOCK_SIZE / PAGE_SIZE;
-	uint64_t need = (work.pages * work.cpus + per_block - 1) / per_block;
+	uint64_t need = (work.pages * work.room + per_block - 1) / per_block;
 
 	memset(c, 0, sizeof(*c));
 	page_user_image();
 	if (!map_region(c, need))
 		return "mem: more than this machine has";
 	set_up_workers();
-	c->cpus = work.cpus;
+	c->cpus = work.room;
 	c->pages = work.pages;
 	c->hot_pages = work.hot;
 	c->fill = work.fill;
@@ -217,7 +230,7 @@ static const char *set_up(void)
 
 static void on_timer(struct trap_frame *frame)
 {
-	unsigned index = work.cpus > 1 ? apic_id() : 0;
+	unsigned index = work.room > 1 ? apic_id() : 0;
 	struct worker *w = work.worker[index];
 
 	w->ticks++;
@@ -281,6 +294,25 @@ static void run_passes(struct worker *w)
 	control()->progress[w->cpu->index].lost = job->lost;
 }
 
+static void run_ap(struct cpu *cpu);
+
+/* A vCPU that has been plugged joins in.  Boot CPU, whose timer smp_start()
+ * uses. */
+static void look_for_cpus(void)
+{
+	uint32_t id = inl(PIO_CPUS + CPUS_PENDING);
+
+	if (id >= work.room || work.worker[id]->started)
+		return;
+	outl(PIO_CPUS + CPUS_SELECT, id);
+	outl(PIO_CPUS + CPUS_ORDER, CPUS_INSERT);
+	work.worker[id]->started = smp_start(id, run_ap);
+	print("work: vCPU %u %s\n", id,
+		work.worker[id]->started ? "joins" : "does not start");
+	if (work.tick_ms != 0)
+		apic_timer(VECTOR_TIMER, work.tick_ms * 1000, true);
+}
+
 static void run(struct worker *w)
 {
 	struct work_job *job = &w->job;
@@ -296,6 +328,8 @@ static void run(struct worker *w)
 			print("work: pass %lu sum %016lx cpu %u\n", job->pass,
 				job->sum, index);
 		irq_window();
+		if (index == 0 && work.room > work.cpus)
+			look_for_cpus();
 		if (work.idle_ticks != 0)
 			idle(w);
 	} while (*stop_flag() == 0 &&
@@ -326,7 +360,9 @@ static bool verdict(void)
 	uint64_t passes = 0, pages = 0, sum = 0, lost = 0, never = 0;
 	unsigned i;
 
-	for (i = 0; i < work.cpus; i++) {
+	for (i = 0; i < work.room; i++) {
+		if (!work.worker[i]->started)
+			continue;
 		while (work.worker[i]->done == 0)
 			irq_wait(&never, 1, 5);
 		passes += work.worker[i]->job.pass;
@@ -367,11 +403,14 @@ bool guest_main(void)
 			(uint64_t)control()->range[i].gpa,
 			(uint64_t)control()->range[i].pages);
 	trap_handle(VECTOR_TIMER, on_timer);
-	for (i = 1; i < work.cpus; i++)
+	for (i = 1; i < work.cpus; i++) {
 		if (!smp_start(i, run_ap)) {
 			print("work: verdict FAIL vCPU %u does not start\n", i);
 			return false;
 		}
+		work.worker[i]->started = true;
+	}
+	work.worker[0]->started = true;
 	work.worker[0]->cpu = &boot_cpu;
 	run(work.worker[0]);
 	return verdict();

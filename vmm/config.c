@@ -123,20 +123,21 @@ static int set_trace(struct config *cfg, const char *value, struct error *err)
 
 static int set_cpus(struct config *cfg, const char *value, struct error *err)
 {
-	uint32_t count;
+	return config_value_cpus(value, &cfg->cpus, &cfg->smp, err);
+}
 
-	if (config_parse_u32(value, &count) < 0)
-		return config_refuse(err, "cpus", value,
-			"not a number (give 1 or more, in digits)");
-	if (count == 0)
-		return config_refuse(err, "cpus", value,
-			"a VM needs at least one vCPU (give 1 or more)");
-	if (count > CONFIG_CPUS_MAX)
-		return config_refuse(err, "cpus", value,
-			"too many vCPUs (give at most %u; `godwit check` shows "
-			"this KVM's limit)",
-			CONFIG_CPUS_MAX);
-	cfg->cpus = count;
+static int set_cpu(struct config *cfg, const char *value, struct error *err)
+{
+	return config_value_cpu_model(value, &cfg->cpu, err);
+}
+
+static int set_control(struct config *cfg, const char *value, struct error *err)
+{
+	cfg->control_none = strcmp(value, "none") == 0;
+	if (!cfg->control_none)
+		return set_path(&cfg->control, "control", value, err);
+	free(cfg->control);
+	cfg->control = NULL;
 	return 0;
 }
 
@@ -155,6 +156,7 @@ static int set_name(struct config *cfg, const char *value, struct error *err)
 				"character %zu is not allowed (use letters, "
 				"digits, '.', '_' and '-')",
 				i + 1);
+	cfg->named = true;
 	return config_set_text(&cfg->name, value);
 }
 
@@ -174,6 +176,20 @@ static int add_disk(struct config *cfg, const char *value, struct error *err)
 	ret = config_value_disk(cfg, value, &cfg->disk[cfg->disks], err);
 	if (ret == 0)
 		cfg->disks++;
+	return ret;
+}
+
+static int add_net(struct config *cfg, const char *value, struct error *err)
+{
+	int ret;
+
+	if (cfg->nets == CONFIG_NETS_MAX)
+		return config_refuse(err, "net", value,
+			"there are %u networks already (give at most %u)",
+			cfg->nets, CONFIG_NETS_MAX);
+	ret = config_value_net(cfg, value, &cfg->net[cfg->nets], err);
+	if (ret == 0)
+		cfg->nets++;
 	return ret;
 }
 
@@ -241,6 +257,7 @@ static const struct option options[] = {
 	{"cpus", 'c', "N", set_cpus, 0},
 	{"memory", 'm', "SIZE", set_memory, 0},
 	{"disk", 'd', "path=FILE", add_disk, 0},
+	{"net", 'n', "user|tap=NAME", add_net, 0},
 	{"machine", 0, "acpi|fdt|cmdline", set_machine, 0},
 	{"boot", 0, "auto|pvh|linux64|linux32", set_boot, 0},
 	{"serial", 0, "stdio|file=FILE|none", set_serial, 0},
@@ -248,6 +265,8 @@ static const struct option options[] = {
 	{"loop", 0, "auto|uring|epoll|poll", set_loop, 0},
 	{"iothread", 0, "N", set_iothreads, 0},
 	{"trace", 0, "N", set_trace, 0},
+	{"cpu", 0, "host|baseline|FILE", set_cpu, 0},
+	{"control", 0, "FILE|none", set_control, 0},
 	{"name", 0, "NAME", set_name, 0},
 	{"dump-dtb", 0, "FILE", set_dump_dtb, 0},
 	{"verbose", 'v', NULL, add_verbose, 0},
@@ -350,6 +369,25 @@ static int apply_flag(struct config *cfg, const struct option *opt,
 	return opt->fn(cfg, word[1] == '-' ? "" : word + 2, err);
 }
 
+/* What is asked of this run alone is no part of the machine. */
+static const char *const passing[] = {"dry-run", "dump-dtb", "verbose", "help"};
+
+/* Return: @used or -errno. */
+static int keep_words(struct config *cfg, const struct option *opt,
+	const char *value, int used, struct error *err)
+{
+	int ret;
+
+	if (config_word_find(passing, COUNT(passing), opt->name) >= 0)
+		return used;
+	ret = words_add(&cfg->words, opt->name, value);
+	if (ret < 0)
+		return error_set(err, ret == -E2BIG ? -EINVAL : ret,
+			"--%s: too many options (give at most %u)", opt->name,
+			WORDS_MAX);
+	return used;
+}
+
 /* Take one option off @argv.  Return: the words used, 1 or 2, or -errno. */
 static int take_option(
 	struct config *cfg, int argc, char *const *argv, struct error *err)
@@ -363,7 +401,7 @@ static int take_option(
 		return refuse_unknown(argv[0], err);
 	if (!opt->value) {
 		ret = apply_flag(cfg, opt, argv[0], value, err);
-		return ret < 0 ? ret : used;
+		return ret < 0 ? ret : keep_words(cfg, opt, NULL, used, err);
 	}
 	if (!value) {
 		if (argc < 2)
@@ -374,7 +412,7 @@ static int take_option(
 		used = 2;
 	}
 	ret = opt->fn(cfg, value, err);
-	return ret < 0 ? ret : used;
+	return ret < 0 ? ret : keep_words(cfg, opt, value, used, err);
 }
 
 static int check_iothreads(const struct config *cfg, struct error *err)
@@ -391,11 +429,20 @@ static int check_iothreads(const struct config *cfg, struct error *err)
 				"they count from 0)",
 				wanted, i, wanted + 1);
 	}
+	for (i = 0; i < cfg->nets; i++) {
+		wanted = cfg->net[i].iothread;
+		if (wanted >= (int)cfg->iothreads)
+			return error_set(err, -EINVAL,
+				"--net iothread=%d: network %u wants an I/O "
+				"thread that is not there (give --iothread %d, "
+				"they count from 0)",
+				wanted, i, wanted + 1);
+	}
 	return 0;
 }
 
-/* Disks that name no I/O thread get one in turn. */
-static void spread_disks(struct config *cfg)
+/* Disks and networks that name no I/O thread get one in turn. */
+static void spread_devices(struct config *cfg)
 {
 	unsigned i, next = 0;
 
@@ -404,6 +451,33 @@ static void spread_disks(struct config *cfg)
 	for (i = 0; i < cfg->disks; i++)
 		if (cfg->disk[i].iothread < 0)
 			cfg->disk[i].iothread = (int)(next++ % cfg->iothreads);
+	for (i = 0; i < cfg->nets; i++)
+		if (cfg->net[i].iothread < 0)
+			cfg->net[i].iothread = (int)(next++ % cfg->iothreads);
+}
+
+/* What a name gives must not change when another name is given elsewhere: it
+ * becomes one of the words. */
+static int name_nets(struct config *cfg)
+{
+	unsigned i, net = 0;
+	uint8_t *mac;
+	int ret = 0;
+
+	for (i = 0; ret == 0 && i < cfg->words.count; i++) {
+		if (strncmp(cfg->words.word[i], "--net=", 6) != 0)
+			continue;
+		mac = cfg->net[net].mac;
+		if (!cfg->net[net].have_mac) {
+			config_net_default_mac(cfg->name, net, mac);
+			ret = words_extend(&cfg->words, i,
+				",mac=%02x:%02x:%02x:%02x:%02x:%02x", mac[0],
+				mac[1], mac[2], mac[3], mac[4], mac[5]);
+			cfg->net[net].have_mac = true;
+		}
+		net++;
+	}
+	return ret;
 }
 
 /* What only the whole can tell. */
@@ -470,12 +544,14 @@ int config_parse_run(
 		ret = config_set_text(&cfg->name, "godwit");
 	if (ret == 0 && !cfg->append)
 		ret = config_set_text(&cfg->append, "");
+	if (ret == 0)
+		ret = name_nets(cfg);
 	if (ret == -ENOMEM)
 		return error_errno(err, ret, "command line");
 	if (ret < 0)
 		keep_one_line(err);
 	else
-		spread_disks(cfg);
+		spread_devices(cfg);
 	return ret;
 }
 
@@ -487,6 +563,8 @@ int config_parse_verb(int argc, char *const *argv, enum config_verb *ret_verb,
 		enum config_verb verb;
 	} verbs[] = {
 		{"run", CONFIG_RUN},
+		{"receive", CONFIG_RECEIVE},
+		{"restore", CONFIG_RESTORE},
 		{"check", CONFIG_CHECK},
 		{"version", CONFIG_VERSION},
 		{"help", CONFIG_HELP},
@@ -497,16 +575,15 @@ int config_parse_verb(int argc, char *const *argv, enum config_verb *ret_verb,
 	unsigned i;
 
 	if (argc < 2)
-		return error_set(err, -EINVAL,
-			"no verb is given (give run, check, version or help)");
+		return error_set(
+			err, -EINVAL, "no verb is given (see `godwit help`)");
 	for (i = 0; i < COUNT(verbs); i++) {
 		if (strcmp(argv[1], verbs[i].word) == 0) {
 			*ret_verb = verbs[i].verb;
 			return 0;
 		}
 	}
-	error_set(err, -EINVAL,
-		"%.160s: unknown verb (give run, check, version or help)",
+	error_set(err, -EINVAL, "%.160s: unknown verb (see `godwit help`)",
 		argv[1]);
 	keep_one_line(err);
 	return -EINVAL;
@@ -518,6 +595,7 @@ void config_init(struct config *cfg)
 
 	*cfg = (struct config){
 		.cpus = 1,
+		.smp = {.max = 1, .sockets = 1, .cores = 1, .threads = 1},
 		.memory = {.size = CONFIG_MEMORY_DEFAULT},
 		.serial = {.kind = CONFIG_CHAR_STDIO},
 	};
@@ -536,6 +614,10 @@ void config_fini(struct config *cfg)
 	free(cfg->serial.path);
 	free(cfg->console.path);
 	free(cfg->dump_dtb);
+	free(cfg->cpu);
+	free(cfg->control);
+	words_fini(&cfg->words);
+	free(cfg->cpuid);
 	for (i = 0; i < cfg->disks; i++)
 		free(cfg->disk[i].path);
 	*cfg = (struct config){.cpus = 0};

@@ -16,9 +16,15 @@
 
 #include "loop/loop.h"
 #include "vmm/guestmem.h"
+#include "vmm/words.h"
 #include "vmm/x86/boot.h"
 
+struct kvm_cpuid2;
+
 #define CONFIG_DISKS_MAX      8u
+#define CONFIG_NETS_MAX	      4u
+#define CONFIG_NET_QUEUES_MAX 4u
+#define CONFIG_FORWARDS_MAX   16u
 #define CONFIG_IOTHREADS_MAX  8u
 #define CONFIG_TRACE_MAX      (1u << 20)
 #define CONFIG_SERIAL_MAX     20u    /* virtio-blk serial id, bytes */
@@ -37,6 +43,45 @@ struct config_disk {
 	char serial[CONFIG_SERIAL_MAX + 1];
 };
 
+enum config_net_kind { CONFIG_NET_USER, CONFIG_NET_TAP, CONFIG_NET_FD };
+
+/* A port of the host that leads to one of the guest; host endian. */
+struct config_forward {
+	bool udp;
+	uint32_t host_addr, guest_addr; /* guest 0: the one DHCP gives it */
+	uint16_t host_port, guest_port;
+};
+
+struct config_net {
+	enum config_net_kind kind;
+	/* What the guest sees. */
+	uint8_t mac[6];
+	bool have_mac;	 /* else a parse makes one of name and index */
+	uint16_t mtu;	 /* 0: it is told nothing */
+	unsigned queues; /* pairs */
+	bool plain;	 /* no offloads */
+	/* What it does not. */
+	char tap[16];		       /* interface; CONFIG_NET_TAP */
+	int fd[CONFIG_NET_QUEUES_MAX]; /* inherited; CONFIG_NET_FD */
+	unsigned fds;
+	uint32_t network; /* host endian; CONFIG_NET_USER */
+	unsigned prefix;  /* bits; a parse makes 0 the default */
+	struct config_forward forward[CONFIG_FORWARDS_MAX];
+	unsigned forwards;
+	bool link_down;
+	int iothread;		       /* as of config_disk */
+	uint64_t rx_bytes, tx_bytes;   /* a second, to and from the guest; */
+	uint64_t rx_frames, tx_frames; /* 0: no limit */
+};
+
+/* What -c says beside the count; config_init() leaves 0 for "not given". */
+struct config_cpus {
+	unsigned max;	/* possible vCPUs; a parse makes it >= cpus */
+	bool precreate; /* park the fds of absent vCPUs from the start */
+	unsigned sockets, cores,
+		threads; /* a parse fills in what was left out */
+};
+
 enum config_chardev { CONFIG_CHAR_NONE, CONFIG_CHAR_STDIO, CONFIG_CHAR_FILE };
 
 struct config_char {
@@ -49,10 +94,14 @@ struct config {
 	char *kernel;  /* owned */
 	char *initrd;  /* owned; NULL: none */
 	char *append;  /* owned; "" if not given */
-	unsigned cpus; /* >= 1 */
+	unsigned cpus; /* present at the start, >= 1 */
+	struct config_cpus smp;
+	char *cpu; /* owned; --cpu as given; NULL: host */
 	struct guestmem_options memory;
 	struct config_disk disk[CONFIG_DISKS_MAX];
 	unsigned disks;
+	struct config_net net[CONFIG_NETS_MAX];
+	unsigned nets;
 	enum boot_machine machine;
 	enum boot_protocol protocol;
 	struct config_char serial;  /* COM1; default stdio */
@@ -62,6 +111,16 @@ struct config {
 	enum loop_backend loop;	    /* of every loop */
 	unsigned iothreads;	    /* loops with threads of their own */
 	uint32_t trace;		    /* loop events to keep; 0: none */
+	struct words words;	  /* the options as given, to be given again */
+	struct kvm_cpuid2 *cpuid; /* owned; NULL: made from cpu and the host */
+	/* Owned path of the control socket.  NULL: with a name of its own the
+	 * VM has one where runtime_dir.h says, unless control_none. */
+	char *control;
+	bool control_none; /* --control none */
+	bool named;	   /* --name was given */
+	/* Built to be loaded: RAM stays empty, images unlocked, no kernel is
+	 * read.  Set by restore and receive, never by a parse. */
+	bool incoming;
 	bool debug_exit;
 	bool no_reboot;
 	bool dry_run;
@@ -72,6 +131,8 @@ struct config {
 
 enum config_verb {
 	CONFIG_RUN,
+	CONFIG_RECEIVE,
+	CONFIG_RESTORE,
 	CONFIG_CHECK,
 	CONFIG_VERSION,
 	CONFIG_HELP,
@@ -110,6 +171,10 @@ const char *config_machine_name(enum boot_machine machine);
 const char *config_protocol_name(enum boot_protocol protocol);
 const char *config_backing_name(enum guestmem_backing backing);
 const char *config_loop_name(enum loop_backend backend);
+
+/* What the guest can see of @cfg, and so what has to be equal wherever it runs:
+ * a new object, NULL without memory. */
+struct json_t *config_guest_json(const struct config *cfg);
 
 /* The merged configuration as JSON, two-space indent, final newline.  Bytes
  * that are not UTF-8 appear as U+FFFD.

@@ -7,7 +7,9 @@
  */
 #include "vmm/config.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -112,6 +114,33 @@ static json_t *guest_disks(const struct config *cfg)
 	return array;
 }
 
+static json_t *guest_net(const struct config_net *net)
+{
+	char mac[18];
+
+	snprintf(mac, sizeof(mac), "%02x:%02x:%02x:%02x:%02x:%02x", net->mac[0],
+		net->mac[1], net->mac[2], net->mac[3], net->mac[4],
+		net->mac[5]);
+	/* What a back end can offload is what the guest sees of it. */
+	return json_pack("{s:s, s:i, s:i, s:b}", "mac", mac, "mtu", net->mtu,
+		"queues", (int)net->queues, "offload",
+		net->kind != CONFIG_NET_USER && !net->plain);
+}
+
+static json_t *guest_nets(const struct config *cfg)
+{
+	json_t *array = json_array();
+	unsigned i;
+
+	for (i = 0; array && i < cfg->nets; i++) {
+		if (append(array, guest_net(&cfg->net[i])) < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
 /* null: the main loop */
 static json_t *iothread_json(int index)
 {
@@ -145,33 +174,130 @@ static json_t *host_disks(const struct config *cfg)
 	return array;
 }
 
-static json_t *guest_json(const struct config *cfg)
+static json_t *topology_json(const struct config *cfg)
+{
+	return json_pack("{s:I, s:I, s:I}", "sockets",
+		(json_int_t)cfg->smp.sockets, "cores",
+		(json_int_t)cfg->smp.cores, "threads",
+		(json_int_t)cfg->smp.threads);
+}
+
+json_t *config_guest_json(const struct config *cfg)
 {
 	return json_pack(
-		"{s:I, s:I, s:s, s:s, s:o, s:b, s:b, s:b, s:b, s:b, s:o}",
-		"cpus", (json_int_t)cfg->cpus, "memory_bytes",
-		(json_int_t)cfg->memory.size, "machine",
+		"{s:I, s:I, s:o, s:I, s:s, s:s, s:o, s:b, s:b, s:b, s:b, s:b, "
+		"s:o, s:o}",
+		"cpus", (json_int_t)cfg->cpus, "cpus_max",
+		(json_int_t)cfg->smp.max, "topology", topology_json(cfg),
+		"memory_bytes", (json_int_t)cfg->memory.size, "machine",
 		config_machine_name(cfg->machine), "boot",
 		config_protocol_name(cfg->protocol), "append",
 		text_json(cfg->append), "serial",
 		cfg->serial.kind != CONFIG_CHAR_NONE, "console",
 		cfg->console.kind != CONFIG_CHAR_NONE, "rng", cfg->rng, "pit",
 		cfg->pit, "debug_exit", cfg->debug_exit, "disks",
-		guest_disks(cfg));
+		guest_disks(cfg), "nets", guest_nets(cfg));
+}
+
+static const char *addr_text(uint32_t addr, char buf[INET_ADDRSTRLEN])
+{
+	struct in_addr a = {.s_addr = htonl(addr)};
+
+	return inet_ntop(AF_INET, &a, buf, INET_ADDRSTRLEN);
+}
+
+static json_t *user_json(const struct config_net *net)
+{
+	char host[INET_ADDRSTRLEN], guest[INET_ADDRSTRLEN];
+	json_t *array = json_array();
+	unsigned i;
+
+	for (i = 0; array && i < net->forwards; i++) {
+		const struct config_forward *f = &net->forward[i];
+
+		if (append(array, json_pack("{s:s, s:s, s:i, s:s, s:i}",
+					  "protocol", f->udp ? "udp" : "tcp",
+					  "host", addr_text(f->host_addr, host),
+					  "host_port", f->host_port, "guest",
+					  addr_text(f->guest_addr, guest),
+					  "guest_port", f->guest_port)) < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return json_pack("{s:s, s:i, s:o}", "network",
+		addr_text(net->network, host), "prefix", (int)net->prefix,
+		"hostfwd", array);
+}
+
+static json_t *fds_json(const struct config_net *net)
+{
+	json_t *array = json_array();
+	unsigned i;
+
+	for (i = 0; array && i < net->fds; i++) {
+		if (append(array, json_integer(net->fd[i])) < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
+static json_t *host_net(const struct config_net *net)
+{
+	static const char *const kinds[] = {
+		[CONFIG_NET_USER] = "user",
+		[CONFIG_NET_TAP] = "tap",
+		[CONFIG_NET_FD] = "fd",
+	};
+	json_t *what = net->kind == CONFIG_NET_USER  ? user_json(net)
+		       : net->kind == CONFIG_NET_TAP ? json_string(net->tap)
+						     : fds_json(net);
+
+	return json_pack("{s:o, s:b, s:I, s:I, s:I, s:I, s:o}",
+		kinds[net->kind], what, "link", !net->link_down, "rx_bw",
+		(json_int_t)net->rx_bytes, "tx_bw", (json_int_t)net->tx_bytes,
+		"rx_pps", (json_int_t)net->rx_frames, "tx_pps",
+		(json_int_t)net->tx_frames, "iothread",
+		iothread_json(net->iothread));
+}
+
+static json_t *host_nets(const struct config *cfg)
+{
+	json_t *array = json_array();
+	unsigned i;
+
+	for (i = 0; array && i < cfg->nets; i++) {
+		if (append(array, host_net(&cfg->net[i])) < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
+/* Where the control socket is. */
+static json_t *control_json(const struct config *cfg)
+{
+	if (cfg->control)
+		return json_pack("{s:o}", "file", text_json(cfg->control));
+	return json_string(cfg->named && !cfg->control_none ? "name" : "none");
 }
 
 static json_t *host_json(const struct config *cfg)
 {
 	return json_pack("{s:o, s:o, s:{s:s, s:b}, s:o, s:o, s:s, s:I, s:I, "
-			 "s:b, s:o}",
+			 "s:b, s:o, s:o, s:o}",
 		"kernel", text_json(cfg->kernel), "initrd",
 		text_json(cfg->initrd), "memory", "backing",
 		config_backing_name(cfg->memory.backing), "thp",
 		cfg->memory.thp, "serial", char_json(&cfg->serial), "console",
 		char_json(&cfg->console), "loop", config_loop_name(cfg->loop),
 		"iothreads", (json_int_t)cfg->iothreads, "trace",
-		(json_int_t)cfg->trace, "no_reboot", cfg->no_reboot, "disks",
-		host_disks(cfg));
+		(json_int_t)cfg->trace, "no_reboot", cfg->no_reboot, "control",
+		control_json(cfg), "disks", host_disks(cfg), "nets",
+		host_nets(cfg));
 }
 
 int config_print_json(const struct config *cfg, FILE *out)
@@ -180,7 +306,7 @@ int config_print_json(const struct config *cfg, FILE *out)
 	int ret = 0;
 
 	root = json_pack("{s:o, s:o, s:o}", "name", text_json(cfg->name),
-		"guest", guest_json(cfg), "host", host_json(cfg));
+		"guest", config_guest_json(cfg), "host", host_json(cfg));
 	if (!root)
 		return -ENOMEM;
 	if (json_dumpf(root, out, JSON_INDENT(2)) < 0 ||

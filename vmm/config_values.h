@@ -27,6 +27,15 @@ int config_value_word(const char *option, const char *value,
 	const char *const *words, unsigned count, int *ret_index,
 	struct error *err);
 
+/* N[,max=M][,precreate][,sockets=S][,cores=C][,threads=T]; missing topology is
+ * filled in so that sockets * cores * threads == max.  (config_cpus.c) */
+int config_value_cpus(const char *value, unsigned *ret_cpus,
+	struct config_cpus *ret_smp, struct error *err);
+
+/* host, baseline or a file name, then [,+FEATURE][,-FEATURE]...; the form only.
+ * What *text held is freed.  (config_cpu.c) */
+int config_value_cpu_model(const char *value, char **text, struct error *err);
+
 /* SIZE[,backing=...][,thp=...] */
 int config_value_memory(const char *value, struct guestmem_options *ret_memory,
 	struct error *err);
@@ -36,6 +45,15 @@ int config_value_memory(const char *value, struct guestmem_options *ret_memory,
  * @cfg: its disks must not be given again. */
 int config_value_disk(const struct config *cfg, const char *value,
 	struct config_disk *ret_disk, struct error *err);
+
+/* user, tap=NAME or fd=N and more; see config_net.c.  No side effects.
+ * @cfg: its networks' interfaces, fds and MACs must not be given again. */
+int config_value_net(const struct config *cfg, const char *value,
+	struct config_net *ret_net, struct error *err);
+
+/* That of network @index of the machine @name, if none is given. */
+void config_net_default_mac(
+	const char *name, unsigned index, uint8_t ret_mac[6]);
 
 /* stdio, none or file=FILE (the rest, commas and all).  What @chr held is
  * freed. */

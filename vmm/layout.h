@@ -46,11 +46,13 @@
 #define LAYOUT_POWER_RESET_REG 2u     /* offset of the reset register */
 #define LAYOUT_POWER_RESET     0x01u  /* written to it */
 #define LAYOUT_POWER_S5	       5u     /* SLP_TYPx of \_S5 */
+#define LAYOUT_PIO_CPUS	       0x620u /* vCPU hotplug, devices/cpu_hotplug.h */
+#define LAYOUT_PIO_CPUS_PORTS  16u
 
 /* Interrupts (GSI = IOAPIC pin, edge triggered, active high). */
 #define LAYOUT_GSI_COM1	   4u
 #define LAYOUT_GSI_RTC	   8u
-#define LAYOUT_GSI_GED	   9u
+#define LAYOUT_GSI_GED	   9u /* ACPI generic event device: vCPUs */
 #define LAYOUT_IOAPIC_PINS 24u
 
 /* GSI of virtio slot @slot < LAYOUT_VIRTIO_MAX: 16..23, then legacy pins that

@@ -9,12 +9,14 @@
  */
 #include "vmm/machine.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "devices/cpu_hotplug.h"
 #include "loop/pool.h"
 #include "vmm/config.h"
 #include "vmm/machine_devices.h"
@@ -22,8 +24,12 @@
 #include "vmm/irq.h"
 #include "vmm/loops.h"
 #include "vmm/vm_priv.h"
+#include "vmm/x86/cpu_model.h"
 #include "vmm/x86/cpuid.h"
 #include "vmm/x86/regs.h"
+
+/* vCPUs, all there from the start, that can go and come back. */
+#define HOTPLUG_ALWAYS_MAX 512u
 
 #define APIC_IDS_PLAIN 255u /* beyond: x2APIC format of MSIs and routes */
 
@@ -65,7 +71,7 @@ static int open_kvm(struct vm *vm, struct error *err)
 	code = kvm_caps_check(vm->fd, &vm->caps, err);
 	if (code < 0)
 		return code;
-	code = kvm_caps_check_vcpus(&vm->caps, vm->cfg->cpus, err);
+	code = kvm_caps_check_vcpus(&vm->caps, vm->vcpus_max, err);
 	if (code < 0)
 		return code;
 	return ask_for_events(vm, err);
@@ -106,7 +112,7 @@ static int add_irqchip(struct vm *vm, struct error *err)
 	code = kvm_ioctl_num(vm->fd, KVM_SET_TSS_ADDR, LAYOUT_TSS);
 	if (code < 0)
 		return error_errno(err, code, "KVM_SET_TSS_ADDR");
-	if (vm->cfg->cpus > APIC_IDS_PLAIN) {
+	if (vm->vcpus_max > APIC_IDS_PLAIN) {
 		struct kvm_enable_cap cap = {
 			.cap = KVM_CAP_X2APIC_API,
 			.args[0] = KVM_X2APIC_API_USE_32BIT_IDS |
@@ -145,67 +151,40 @@ void machine_guest_event(void *opaque, enum guest_event event, uint32_t code)
 		vm_post(opaque, end_of[event], code);
 }
 
-static void vcpu_crashed(void *opaque, bool host_fault)
+/* A machine that comes from elsewhere keeps the CPUs it had there. */
+static int copy_cpuid(int kvm_fd, const struct kvm_cpuid2 *from,
+	struct kvm_cpuid2 **ret, struct error *err)
 {
-	vm_post(opaque, host_fault ? VM_END_HOST : VM_END_CRASH, 0);
+	size_t bytes = sizeof(*from) + from->nent * sizeof(from->entries[0]);
+	int code;
+
+	code = cpuid_check_host(from, kvm_fd, err);
+	if (code < 0)
+		return code;
+	*ret = malloc(bytes);
+	if (!*ret)
+		return error_errno(err, -ENOMEM, "CPUID");
+	memcpy(*ret, from, bytes);
+	return 0;
 }
 
-static int make_cpuid(struct vm *vm, struct error *err)
+int machine_make_cpuid(struct vm *vm, int vcpu_fd, struct error *err)
 {
-	int khz = kvm_ioctl_num(vcpu_fd(vm->vcpu[0]), KVM_GET_TSC_KHZ, 0);
+	int khz = kvm_ioctl_num(vcpu_fd, KVM_GET_TSC_KHZ, 0);
 	struct cpuid_spec spec = {
-		.cpus_max = vm->cfg->cpus,
+		.cpus_max = vm->vcpus_max,
+		.sockets = vm->cfg->smp.sockets,
+		.cores = vm->cfg->smp.cores,
+		.threads = vm->cfg->smp.threads,
+		.model = vm->cfg->cpu,
 		.tsc_deadline =
 			kvm_caps_has(&vm->caps, KVM_HAS_TSC_DEADLINE_TIMER),
 		.tsc_khz = khz > 0 ? (uint32_t)khz : 0,
 	};
 
+	if (vm->cfg->cpuid)
+		return copy_cpuid(vm->kvm.fd, vm->cfg->cpuid, &vm->cpuid, err);
 	return cpuid_create(vm->kvm.fd, &spec, &vm->cpuid, err);
-}
-
-static int add_vcpu(struct vm *vm, unsigned id, struct error *err)
-{
-	struct vcpu_host host = {
-		.gate = &vm->gate,
-		.pio = &vm->pio,
-		.mmio = &vm->mmio,
-		.gm = &vm->gm,
-		.events = {machine_guest_event, vm},
-		.crashed = vcpu_crashed,
-		.opaque = vm,
-	};
-	int code;
-
-	code = vcpu_create(vm->fd, id, vm->kvm.vcpu_bytes, &host,
-		&vm->vcpu[vm->vcpus], err);
-	if (code < 0)
-		return code;
-	vm->vcpus++;
-	if (!vm->cpuid) {
-		code = make_cpuid(vm, err);
-		if (code < 0)
-			return code;
-	}
-	code = cpuid_apply(vcpu_fd(vm->vcpu[id]), vm->cpuid, id, err);
-	if (code < 0)
-		return code;
-	return regs_set_platform(vcpu_fd(vm->vcpu[id]), id, err);
-}
-
-static int add_vcpus(struct vm *vm, struct error *err)
-{
-	unsigned id;
-	int code;
-
-	vm->vcpu = calloc(vm->cfg->cpus, sizeof(struct vcpu *));
-	if (!vm->vcpu)
-		return error_errno(err, -ENOMEM, "vCPU table");
-	for (id = 0; id < vm->cfg->cpus; id++) {
-		code = add_vcpu(vm, id, err);
-		if (code < 0)
-			return code;
-	}
-	return 0;
 }
 
 /* Needed for a reset only: --no-reboot saves the time and the memory. */
@@ -215,7 +194,7 @@ static int keep_pristine(struct vm *vm, struct error *err)
 
 	if (vm->cfg->no_reboot)
 		return 0;
-	code = vm_save_cpus(vm, &vm->pristine, err);
+	code = vm_save_irqchip(vm, &vm->pristine, err);
 	if (code < 0)
 		error_prepend(err, "power-on state");
 	return code;
@@ -223,15 +202,70 @@ static int keep_pristine(struct vm *vm, struct error *err)
 
 static int start_vcpus(struct vm *vm, struct error *err)
 {
-	unsigned i;
+	unsigned id;
+	int code = 0;
+
+	for (id = 0; code == 0 && id < vm->cfg->cpus; id++)
+		code = machine_start_vcpu(vm, id, err);
+	return code;
+}
+
+/* ---- vCPU hotplug ---- */
+
+/* Only ACPI can tell the guest.  A machine of many vCPUs that are all there may
+ * use the room for its tables otherwise. */
+static int choose_hotplug(struct vm *vm, struct error *err)
+{
+	unsigned cpus = vm->cfg->cpus, max = vm->cfg->smp.max;
+	bool acpi = vm->cfg->machine == BOOT_MACHINE_ACPI;
+
+	vm->vcpus_max = max > cpus ? max : cpus;
+	if (max > cpus && !acpi)
+		return error_set(err, -EINVAL,
+			"--cpus %u,max=%u: only --machine acpi can tell a "
+			"guest of more vCPUs (use it, or leave max out)",
+			cpus, max);
+	vm->cpus_come_and_go = acpi && vm->vcpus_max > 1 &&
+			       (max > cpus || cpus <= HOTPLUG_ALWAYS_MAX);
+	return 0;
+}
+
+static int add_cpu_registers(struct vm *vm, struct error *err)
+{
+	struct vm_irq *irq = &vm->irq[vm->irqs];
+	struct cpu_hotplug_options opt;
+	struct bus_range range;
+	struct device *dev;
 	int code;
 
-	for (i = 0; i < vm->vcpus; i++) {
-		code = vcpu_start(vm->vcpu[i], err);
-		if (code < 0)
-			return code;
-		vm->vcpus_running++;
-	}
+	if (!vm->cpus_come_and_go)
+		return 0;
+	assert(vm->irqs < VM_DEVICES_MAX && vm->devices < VM_DEVICES_MAX);
+	hotplug_options(vm, &opt);
+	code = irq_line_open(vm->fd, LAYOUT_GSI_GED, &irq->fd, err);
+	if (code < 0)
+		return code;
+	irq->gsi = LAYOUT_GSI_GED;
+	vm->irqs++;
+	opt.irq_fd = irq->fd;
+	code = cpu_hotplug_create(&opt, &dev, &range);
+	if (code < 0)
+		return error_errno(err, code, "cpu-hotplug");
+	vm->device[vm->devices++] = dev;
+	hotplug_set_registers(vm, dev);
+	return bus_add(&vm->pio, &range, err);
+}
+
+/* Which vCPUs the tables call present; to be freed. */
+static int present_map(struct vm *vm, bool **ret_map, struct error *err)
+{
+	unsigned id;
+
+	*ret_map = calloc(vm->vcpus_max, sizeof(**ret_map));
+	if (!*ret_map)
+		return error_errno(err, -ENOMEM, "map of vCPUs");
+	for (id = 0; id < vm->vcpus_max; id++)
+		(*ret_map)[id] = vm->vcpu[id] != NULL;
 	return 0;
 }
 
@@ -247,6 +281,22 @@ static int open_images(struct vm *vm, struct error *err)
 	return image_open(&vm->initrd, "initrd", vm->cfg->initrd, err);
 }
 
+/* A machine that came from elsewhere needs its kernel again only when it is
+ * reset. */
+static int need_images(struct vm *vm, struct error *err)
+{
+	int code;
+
+	if (vm->kernel.fd >= 0)
+		return 0;
+	code = open_images(vm, err);
+	if (code < 0) {
+		image_close(&vm->kernel);
+		error_prepend(err, "boot again");
+	}
+	return code;
+}
+
 int machine_load_guest(struct vm *vm, struct error *err)
 {
 	struct boot_spec spec = {
@@ -256,15 +306,25 @@ int machine_load_guest(struct vm *vm, struct error *err)
 		.machine = vm->cfg->machine,
 		.protocol = vm->cfg->protocol,
 		.cpus = vm->vcpus,
-		.cpus_max = vm->vcpus,
+		.cpus_max = vm->vcpus_max,
+		.cpu_hotplug = vm->cpus_come_and_go,
 		.virtio_devices = vm->virtio_devices,
 		.serial = vm->serial != NULL,
 		.pvpanic = true,
 	};
 	struct boot_entry entry;
+	bool *present;
 	int code;
 
+	code = need_images(vm, err);
+	if (code < 0)
+		return code;
+	code = present_map(vm, &present, err);
+	if (code < 0)
+		return code;
+	spec.cpu_present = present;
 	code = boot_load(&spec, &vm->gm, &entry, err);
+	free(present);
 	if (code < 0)
 		return code;
 	return regs_set_entry(vcpu_fd(vm->vcpu[0]), &entry, err);
@@ -274,7 +334,11 @@ int machine_build(struct vm *vm, struct error *err)
 {
 	int code;
 
-	code = open_images(vm, err);
+	code = choose_hotplug(vm, err);
+	if (code == 0)
+		code = hotplug_create(vm, err);
+	if (code == 0 && !vm->cfg->incoming)
+		code = open_images(vm, err);
 	if (code == 0)
 		code = open_kvm(vm, err);
 	if (code == 0)
@@ -290,10 +354,12 @@ int machine_build(struct vm *vm, struct error *err)
 	if (code == 0)
 		code = machine_add_devices(vm, err);
 	if (code == 0)
-		code = add_vcpus(vm, err);
+		code = add_cpu_registers(vm, err);
+	if (code == 0)
+		code = machine_add_vcpus(vm, err);
 	if (code == 0)
 		code = keep_pristine(vm, err);
-	if (code == 0)
+	if (code == 0 && !vm->cfg->incoming)
 		code = machine_load_guest(vm, err);
 	if (code == 0)
 		code = start_vcpus(vm, err);
@@ -304,9 +370,8 @@ void machine_fini(struct vm *vm)
 {
 	unsigned i;
 
-	for (i = vm->vcpus; i-- > 0;)
-		vcpu_destroy(vm->vcpu[i]);
-	free(vm->vcpu);
+	machine_fini_vcpus(vm);
+	hotplug_destroy(vm);
 	free(vm->cpuid);
 	for (i = vm->devices; i-- > 0;)
 		vm->device[i]->ops->destroy(vm->device[i]);

@@ -26,12 +26,14 @@
 #include "virtio/console.h"
 #include "virtio/dev.h"
 #include "virtio/mmio.h"
+#include "virtio/net.h"
 #include "virtio/rng.h"
 #include "vmm/config.h"
 #include "vmm/error.h"
 #include "vmm/irq.h"
 #include "vmm/loops.h"
 #include "vmm/machine.h"
+#include "vmm/machine_net.h"
 #include "vmm/vm_priv.h"
 
 /* @dev is the VM's from here on, whatever happens. */
@@ -220,6 +222,7 @@ struct new_disk {
 	struct virtio_env env;
 	char name[DEVICE_NAME_MAX];
 	struct virtio_dev *virtio; /* the result */
+	struct disk *disk;	   /* the device's */
 	int code;
 	struct error *err;
 };
@@ -234,12 +237,15 @@ static void make_disk(void *opaque)
 		.fd = n->cfg->fd,
 		.readonly = n->cfg->readonly,
 		.direct = n->cfg->direct,
+		.unlocked = n->vm->cfg->incoming,
 	};
 
 	n->code = disk_open(n->env.loop, n->vm->pool, &disk, &opt.disk, n->err);
-	if (n->code == 0)
-		n->code = virtio_blk_create(
-			&n->env, n->name, &opt, &n->virtio, n->err);
+	if (n->code < 0)
+		return;
+	n->disk = opt.disk;
+	n->code = virtio_blk_create(
+		&n->env, n->name, &opt, &n->virtio, n->err);
 }
 
 static int add_disk(struct vm *vm, unsigned index, struct error *err)
@@ -263,7 +269,36 @@ static int add_disk(struct vm *vm, unsigned index, struct error *err)
 		return error_errno(err, code, "%s", n.name);
 	if (n.code < 0)
 		return n.code;
+	vm->disk[index] = n.disk;
 	return plug(vm, n.virtio, &slot, err);
+}
+
+int machine_lock_disks(struct vm *vm, struct error *err)
+{
+	unsigned i;
+	int code;
+
+	for (i = 0; i < vm->cfg->disks; i++) {
+		code = disk_lock(vm->disk[i], err);
+		if (code < 0) {
+			while (i-- > 0)
+				disk_unlock(vm->disk[i]);
+			return code;
+		}
+	}
+	for (i = 0; i < vm->cfg->nets; i++)
+		virtio_net_settle(vm->net[i], true);
+	return 0;
+}
+
+void machine_unlock_disks(struct vm *vm)
+{
+	unsigned i;
+
+	for (i = 0; i < vm->cfg->nets; i++)
+		virtio_net_settle(vm->net[i], false);
+	for (i = 0; i < vm->cfg->disks; i++)
+		disk_unlock(vm->disk[i]);
 }
 
 static int add_rng(struct vm *vm, struct error *err)
@@ -304,6 +339,25 @@ static int add_console(struct vm *vm, struct error *err)
 	return plug(vm, virtio, &slot, err);
 }
 
+static int add_net(struct vm *vm, unsigned index, struct error *err)
+{
+	const struct config_net *cfg = &vm->cfg->net[index];
+	struct virtio_env env = {
+		.loop = loops_get(vm, cfg->iothread), .gm = &vm->gm};
+	struct virtio_mmio_options slot;
+	char name[DEVICE_NAME_MAX];
+	int code;
+
+	snprintf(name, sizeof(name), "net%u", index);
+	code = next_slot(vm, &slot, err);
+	if (code == 0)
+		code = machine_make_net(&env, name, cfg, vm->cfg->incoming,
+			&vm->net[index], err);
+	if (code < 0)
+		return code;
+	return plug(vm, vm->net[index], &slot, err);
+}
+
 int machine_add_devices(struct vm *vm, struct error *err)
 {
 	unsigned i;
@@ -329,5 +383,7 @@ int machine_add_devices(struct vm *vm, struct error *err)
 		code = add_rng(vm, err);
 	if (code == 0)
 		code = add_console(vm, err);
+	for (i = 0; code == 0 && i < vm->cfg->nets; i++)
+		code = add_net(vm, i, err);
 	return code;
 }

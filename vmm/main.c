@@ -7,19 +7,27 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "devices/serial.h"
+#include "loop/loop.h"
+#include "vmm/arrival.h"
 #include "vmm/check.h"
+#include "vmm/commands.h"
 #include "vmm/config.h"
 #include "vmm/dump_dtb.h"
 #include "vmm/error.h"
 #include "vmm/help.h"
 #include "vmm/log.h"
+#include "vmm/mover.h"
+#include "vmm/runtime_dir.h"
 #include "vmm/terminal.h"
+#include "vmm/verbs.h"
 #include "vmm/vm.h"
 
 /* As `godwit help run` and godwit(1) have it. */
@@ -30,11 +38,21 @@
 #define EXIT_RESET  4
 #define EXIT_SIGNAL 128
 
+#define RETRY_NS 200000000
+
 struct run {
 	struct vm *_Atomic vm; /* NULL before and after its life */
 	_Atomic int signo;     /* the one that ended the run, or 0 */
 	struct terminal terminal;
 	struct terminal_filter filter;
+
+	/* Main thread, each once it is there. */
+	const struct config *cfg; /* borrowed */
+	struct vm *machine;
+	struct mover *mover;
+	struct commands *commands; /* NULL without a control socket */
+	struct loop_timer retry;   /* to open that socket */
+	bool waiting;		   /* for it */
 };
 
 /* The line that tells why.  Running out of files can happen anywhere, so its
@@ -128,6 +146,8 @@ static int status_of(const struct run *run, enum vm_end end, uint32_t code)
 		return (int)((code << 1 | 1) & 0xff);
 	case VM_END_USER:
 		return signo ? EXIT_SIGNAL + signo : EXIT_OK;
+	case VM_END_MOVED:
+		return EXIT_OK;
 	case VM_END_NONE:
 	case VM_END_HOST:
 		break;
@@ -135,7 +155,106 @@ static int status_of(const struct run *run, enum vm_end end, uint32_t code)
 	return EXIT_HOST;
 }
 
-static int run_machine(struct run *run, const struct config *cfg)
+/* The control socket, if there is to be one.  0 or -errno with @err. */
+static int open_control(struct vm *vm, const struct config *cfg,
+	struct mover *mover, struct commands **ret_commands, struct error *err)
+{
+	char *path = NULL;
+	int code = 0;
+
+	if (cfg->control)
+		return commands_create(
+			vm, cfg, mover, cfg->control, ret_commands, err);
+	if (!cfg->named || cfg->control_none)
+		return 0;
+	code = runtime_dir_socket(cfg->name, true, &path, err);
+	if (code < 0)
+		error_prepend(err, "control socket (or give --control none)");
+	else
+		code = commands_create(vm, cfg, mover, path, ret_commands, err);
+	free(path);
+	return code;
+}
+
+/* How a machine that is built begins, and goes on to its end. */
+typedef enum vm_end begin_fn(
+	void *opaque, struct vm *vm, struct mover *mover, uint32_t *ret_code);
+
+/* Of a machine that boots. */
+static enum vm_end begin_boot(
+	void *opaque, struct vm *vm, struct mover *mover, uint32_t *ret_code)
+{
+	return vm_run(vm, ret_code);
+}
+
+/* Of one that comes from elsewhere; @opaque is the struct arrival. */
+static enum vm_end begin_arrival(
+	void *opaque, struct vm *vm, struct mover *mover, uint32_t *ret_code)
+{
+	struct error err = {0};
+	bool run;
+
+	if (arrival_begin(opaque, mover, vm, &run, &err) < 0) {
+		tell(&err);
+		return VM_END_HOST;
+	}
+	return run ? vm_run(vm, ret_code) : vm_serve(vm, ret_code);
+}
+
+/* A guest that moves brings its name along; the process that it leaves has the
+ * socket until it ends. */
+static void try_control(void *opaque)
+{
+	struct run *run = opaque;
+	struct loop *loop = vm_loop(run->machine);
+	struct error err = {0};
+
+	run->waiting = false;
+	if (open_control(run->machine, run->cfg, run->mover, &run->commands,
+		    &err) == 0)
+		return;
+	if (err.code != -EADDRINUSE) {
+		tell(&err);
+		return;
+	}
+	run->waiting =
+		loop_timer_set(&run->retry,
+			loop_now_ns(loop, LOOP_MONOTONIC) + RETRY_NS) == 0;
+}
+
+/* What a machine needs beside itself.  0 or -errno with @err. */
+static int surround(struct run *run, struct error *err)
+{
+	int code;
+
+	code = mover_create(run->machine, &run->mover, err);
+	if (code < 0)
+		return code;
+	loop_timer_init(&run->retry, vm_loop(run->machine), LOOP_MONOTONIC,
+		try_control, run);
+	code = open_control(
+		run->machine, run->cfg, run->mover, &run->commands, err);
+	if (code == -EADDRINUSE && run->cfg->incoming) {
+		try_control(run);
+		return 0;
+	}
+	return code;
+}
+
+/* The reverse.  @end: why the run is over. */
+static void strip(struct run *run, enum vm_end end)
+{
+	if (run->waiting)
+		loop_timer_cancel(&run->retry);
+	if (run->mover)
+		mover_finish(run->mover);
+	commands_end(run->commands, end);
+	mover_destroy(run->mover);
+	vm_destroy(run->machine);
+	commands_destroy(run->commands);
+}
+
+static int run_machine(struct run *run, begin_fn *begin, void *opaque)
 {
 	struct serial_front front = {
 		.filter = filter_input,
@@ -145,27 +264,34 @@ static int run_machine(struct run *run, const struct config *cfg)
 	struct error err = {0};
 	uint32_t code = 0;
 	enum vm_end end;
-	struct vm *vm;
+	int ret;
 
 	/* Escape keys are for people: piped input is the guest's, all of it. */
-	if (vm_create(cfg, run->terminal.tty ? &front : NULL, &vm, &err) < 0) {
+	ret = vm_create(run->cfg, run->terminal.tty ? &front : NULL,
+		&run->machine, &err);
+	if (ret == 0)
+		ret = surround(run, &err);
+	if (ret < 0) {
 		terminal_leave(&run->terminal);
+		if (run->cfg->incoming)
+			arrival_refuse(opaque, &err);
+		strip(run, VM_END_HOST);
 		tell(&err);
 		return EXIT_HOST;
 	}
-	atomic_store(&run->vm, vm);
+	atomic_store(&run->vm, run->machine);
 	if (atomic_load(&run->signo)) /* came before there was a VM to stop */
-		vm_stop(vm, VM_END_USER);
-	end = vm_run(vm, &code);
+		vm_stop(run->machine, VM_END_USER);
+	end = begin(opaque, run->machine, run->mover, &code);
 	atomic_store(&run->vm, NULL);
 	terminal_leave(&run->terminal);
-	vm_destroy(vm);
+	strip(run, end);
 	return status_of(run, end, code);
 }
 
-static int run_vm(const struct config *cfg)
+static int run_vm(const struct config *cfg, begin_fn *begin, void *opaque)
 {
-	struct run run = {.vm = NULL};
+	struct run run = {.vm = NULL, .cfg = cfg};
 	struct terminal_options opt = {
 		.fd = -1, .stop = on_signal, .opaque = &run};
 	struct error err = {0};
@@ -179,7 +305,7 @@ static int run_vm(const struct config *cfg)
 		tell(&err);
 		return EXIT_HOST;
 	}
-	return run_machine(&run, cfg);
+	return run_machine(&run, begin, opaque);
 }
 
 static int run_configured(const struct config *cfg)
@@ -202,7 +328,7 @@ static int run_configured(const struct config *cfg)
 		tell(&err);
 		return EXIT_HOST;
 	}
-	return run_vm(cfg);
+	return run_vm(cfg, begin_boot, NULL);
 }
 
 static int verb_run(int argc, char *const *argv)
@@ -218,6 +344,69 @@ static int verb_run(int argc, char *const *argv)
 		status = run_configured(&cfg);
 	config_fini(&cfg);
 	return status;
+}
+
+/* ---- receive, restore ---- */
+
+static int run_arrival(struct arrival *a)
+{
+	struct error err = {0};
+	struct config cfg;
+	int status;
+
+	config_init(&cfg);
+	if (arrival_meet(a, &cfg, &err) < 0) {
+		tell(&err);
+		status = EXIT_HOST;
+	} else {
+		status = run_vm(&cfg, begin_arrival, a);
+	}
+	arrival_fini(a);
+	config_fini(&cfg);
+	return status;
+}
+
+static int verb_arrival(bool file, int argc, char *const *argv)
+{
+	struct error err = {0};
+	struct arrival arrival;
+	int code;
+
+	if (arrival_parse(&arrival, file, argc, argv, &err) < 0)
+		return complain(&err);
+	if (arrival.help) {
+		code = help_print(file ? "restore" : "receive", stdout);
+		return code < 0 ? output_failed(code) : EXIT_OK;
+	}
+	log_set_level((enum log_level)(
+		LOG_WARN + (arrival.verbose < 2 ? arrival.verbose : 2)));
+	return run_arrival(&arrival);
+}
+
+/* ---- verbs that talk to a running VM ---- */
+
+static int verb_client(int argc, char *const *argv)
+{
+	struct verbs_request request;
+	struct error err = {0};
+	int code;
+
+	code = verbs_parse(argc, argv, &request, &err);
+	if (code < 0) {
+		verbs_fini(&request);
+		return complain(&err);
+	}
+	if (request.help) {
+		code = help_print(argv[0], stdout);
+		verbs_fini(&request);
+		return code < 0 ? output_failed(code) : EXIT_OK;
+	}
+	code = verbs_run(&request, stdout, &err);
+	verbs_fini(&request);
+	if (code == 0)
+		return EXIT_OK;
+	log_error("%s", err.text);
+	return code == -EINTR ? EXIT_SIGNAL + SIGINT : EXIT_HOST;
 }
 
 /* ---- the other verbs ---- */
@@ -292,6 +481,8 @@ int main(int argc, char **argv)
 
 	if (fill_standard_fds() < 0)
 		return EXIT_HOST; /* and nowhere to say why */
+	if (argc >= 2 && verbs_knows(argv[1]))
+		return verb_client(argc - 1, argv + 1);
 	if (config_parse_verb(argc, argv, &verb, &err) < 0)
 		return complain(&err);
 	argc -= 2;
@@ -299,6 +490,10 @@ int main(int argc, char **argv)
 	switch (verb) {
 	case CONFIG_RUN:
 		return verb_run(argc, argv);
+	case CONFIG_RECEIVE:
+		return verb_arrival(false, argc, argv);
+	case CONFIG_RESTORE:
+		return verb_arrival(true, argc, argv);
 	case CONFIG_CHECK:
 		return verb_check(argc, argv);
 	case CONFIG_VERSION:

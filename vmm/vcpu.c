@@ -14,6 +14,9 @@
  * A vCPU that has just seen an open gate may still count as arrived when the
  * owner closes it again.  That is harmless: it looks once more before it enters
  * the guest, finds the gate closed and comes back with nothing changed.
+ *
+ * The same holds for one that is throttled: it waits at the gate for a time to
+ * pass and counts as arrived, so that a pause does not wait for it.
  */
 #include "vmm/vcpu.h"
 
@@ -25,7 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "loop/loop.h"
@@ -33,26 +36,33 @@
 #include "vmm/error.h"
 #include "vmm/kvm.h"
 #include "vmm/log.h"
+#include "vmm/vcpu_park.h"
 #include "vmm/x86/crash.h"
 
 struct vcpu {
 	unsigned id;
-	int fd;		     /* owned */
-	struct kvm_run *run; /* owned mapping of run_bytes */
+	struct vcpu_handle handle; /* owned */
 	size_t run_bytes;
 	struct vcpu_host host;
 	pthread_t thread;  /* valid while started */
 	bool started;	   /* owner */
 	_Atomic bool quit; /* set by the owner, read by the thread */
+	_Atomic bool gone; /* set by the thread, its last use of anything */
 	bool half_done;	   /* thread: the last exit awaits completion */
 };
 
 void vcpu_gate_init(struct vcpu_gate *gate, struct loop *loop)
 {
+	pthread_condattr_t attr;
+
 	atomic_init(&gate->hold, 0);
 	atomic_init(&gate->arrived, 0);
+	atomic_init(&gate->closed_until_ns, 0);
 	pthread_mutex_init(&gate->lock, NULL);
-	pthread_cond_init(&gate->open, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&gate->open, &attr);
+	pthread_condattr_destroy(&attr);
 	gate->loop = loop;
 }
 
@@ -75,10 +85,20 @@ void vcpu_gate_release(struct vcpu_gate *gate, unsigned bits)
 	pthread_mutex_unlock(&gate->lock);
 }
 
+void vcpu_gate_close_until(struct vcpu_gate *gate, int64_t until_ns)
+{
+	pthread_mutex_lock(&gate->lock);
+	atomic_store(&gate->closed_until_ns, until_ns);
+	/* Those that wait already have the old time. */
+	pthread_cond_broadcast(&gate->open);
+	pthread_mutex_unlock(&gate->lock);
+}
+
 /* kvm_run is shared with the kernel and, for this byte, between threads. */
 static void set_immediate_exit(struct vcpu *vcpu, uint8_t on)
 {
-	__atomic_store_n(&vcpu->run->immediate_exit, on, __ATOMIC_SEQ_CST);
+	__atomic_store_n(
+		&vcpu->handle.run->immediate_exit, on, __ATOMIC_SEQ_CST);
 }
 
 static void kick_signal(int sig)
@@ -96,44 +116,24 @@ static int install_kick_signal(void)
 	return sigaction(VCPU_KICK_SIGNAL, &sa, NULL) < 0 ? -errno : 0;
 }
 
-int vcpu_create(int vm_fd, unsigned id, size_t run_bytes,
+int vcpu_create(struct vcpu_handle handle, unsigned id, size_t run_bytes,
 	const struct vcpu_host *host, struct vcpu **ret_vcpu, struct error *err)
 {
 	struct vcpu *vcpu;
 	int code;
 
+	code = install_kick_signal();
+	if (code < 0)
+		return error_errno(err, code, "vcpu%u: SIGUSR2 handler", id);
 	vcpu = calloc(1, sizeof(*vcpu));
 	if (!vcpu)
 		return error_errno(err, -ENOMEM, "vcpu%u", id);
 	vcpu->id = id;
 	vcpu->host = *host;
+	vcpu->handle = handle;
 	vcpu->run_bytes = run_bytes;
-	vcpu->fd = kvm_ioctl_num(vm_fd, KVM_CREATE_VCPU, id);
-	if (vcpu->fd < 0) {
-		code = error_errno(
-			err, vcpu->fd, "vcpu%u: KVM_CREATE_VCPU", id);
-		goto fail_free;
-	}
-	vcpu->run = mmap(NULL, run_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-		vcpu->fd, 0);
-	if (vcpu->run == MAP_FAILED) {
-		code = error_errno(err, -errno, "vcpu%u: map kvm_run", id);
-		goto fail_close;
-	}
-	code = install_kick_signal();
-	if (code < 0) {
-		error_errno(err, code, "vcpu%u: SIGUSR2 handler", id);
-		goto fail_unmap;
-	}
 	*ret_vcpu = vcpu;
 	return 0;
-fail_unmap:
-	munmap(vcpu->run, run_bytes);
-fail_close:
-	close(vcpu->fd);
-fail_free:
-	free(vcpu);
-	return code;
 }
 
 /* ---- exits ---- */
@@ -148,7 +148,7 @@ static uint64_t fetch(const uint8_t *p, unsigned len)
 
 static void handle_pio(struct vcpu *vcpu)
 {
-	struct kvm_run *run = vcpu->run;
+	struct kvm_run *run = vcpu->handle.run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	unsigned len = run->io.size;
 	uint32_t i;
@@ -168,7 +168,7 @@ static void handle_pio(struct vcpu *vcpu)
 
 static void handle_mmio(struct vcpu *vcpu)
 {
-	struct kvm_run *run = vcpu->run;
+	struct kvm_run *run = vcpu->handle.run;
 	unsigned len = run->mmio.len;
 	uint64_t value;
 
@@ -187,7 +187,7 @@ static void handle_system_event(struct vcpu *vcpu)
 {
 	struct guest_event_sink *sink = &vcpu->host.events;
 
-	switch (vcpu->run->system_event.type) {
+	switch (vcpu->handle.run->system_event.type) {
 	case KVM_SYSTEM_EVENT_SHUTDOWN:
 		sink->fn(sink->opaque, GUEST_EVENT_POWEROFF, 0);
 		break;
@@ -201,14 +201,15 @@ static void handle_system_event(struct vcpu *vcpu)
 
 static void crash(struct vcpu *vcpu, int run_errno)
 {
-	crash_report(vcpu->fd, vcpu->id, vcpu->run, run_errno, vcpu->host.gm);
+	crash_report(vcpu->handle.fd, vcpu->id, vcpu->handle.run, run_errno,
+		vcpu->host.gm);
 	vcpu->host.crashed(vcpu->host.opaque, run_errno != 0);
 }
 
 static void handle_exit(struct vcpu *vcpu)
 {
 	vcpu->half_done = false;
-	switch (vcpu->run->exit_reason) {
+	switch (vcpu->handle.run->exit_reason) {
 	case KVM_EXIT_IO:
 		handle_pio(vcpu);
 		vcpu->half_done = true;
@@ -231,7 +232,7 @@ static void handle_exit(struct vcpu *vcpu)
 /* One KVM_RUN and its exit.  False when it came back without entering. */
 static bool run_once(struct vcpu *vcpu)
 {
-	if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
+	if (ioctl(vcpu->handle.fd, KVM_RUN, 0) == 0) {
 		handle_exit(vcpu);
 		return true;
 	}
@@ -259,16 +260,45 @@ static void complete_exit(struct vcpu *vcpu)
 	}
 }
 
+static int64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * INT64_C(1000000000) + ts.tv_nsec;
+}
+
+/* Until when the gate is closed for throttling; 0: it is not. */
+static int64_t closed_until(const struct vcpu_gate *gate)
+{
+	int64_t until = atomic_load(&gate->closed_until_ns);
+
+	return until != 0 && now_ns() < until ? until : 0;
+}
+
 static void wait_at_gate(struct vcpu *vcpu)
 {
 	struct vcpu_gate *gate = vcpu->host.gate;
+	int64_t until;
 
 	complete_exit(vcpu);
 	pthread_mutex_lock(&gate->lock);
 	atomic_fetch_add(&gate->arrived, 1);
-	loop_notify(gate->loop);
-	while (atomic_load(&gate->hold) && !atomic_load(&vcpu->quit))
-		pthread_cond_wait(&gate->open, &gate->lock);
+	/* One who sets hold later looks at arrived after that. */
+	if (atomic_load(&gate->hold))
+		loop_notify(gate->loop);
+	while (!atomic_load(&vcpu->quit)) {
+		if (atomic_load(&gate->hold)) {
+			pthread_cond_wait(&gate->open, &gate->lock);
+			continue;
+		}
+		until = closed_until(gate);
+		if (until == 0)
+			break;
+		pthread_cond_timedwait(&gate->open, &gate->lock,
+			&(struct timespec){.tv_sec = until / 1000000000,
+				.tv_nsec = until % 1000000000});
+	}
 	atomic_fetch_sub(&gate->arrived, 1);
 	pthread_mutex_unlock(&gate->lock);
 }
@@ -287,12 +317,14 @@ static void *vcpu_thread(void *arg)
 		set_immediate_exit(vcpu, 0);
 		if (atomic_load(&vcpu->quit))
 			break;
-		if (atomic_load(&gate->hold))
+		if (atomic_load(&gate->hold) || closed_until(gate) != 0)
 			wait_at_gate(vcpu);
 		else
 			run_once(vcpu);
 	}
 	complete_exit(vcpu);
+	atomic_store(&vcpu->gone, true);
+	loop_notify(gate->loop);
 	return NULL;
 }
 
@@ -316,6 +348,11 @@ int vcpu_start(struct vcpu *vcpu, struct error *err)
 	return 0;
 }
 
+bool vcpu_is_started(const struct vcpu *vcpu)
+{
+	return vcpu->started;
+}
+
 void vcpu_kick(struct vcpu *vcpu)
 {
 	if (!vcpu->started)
@@ -335,23 +372,39 @@ void vcpu_stop(struct vcpu *vcpu)
 	pthread_cond_broadcast(&gate->open);
 	pthread_mutex_unlock(&gate->lock);
 	vcpu_kick(vcpu);
+	while (!atomic_load(&vcpu->gone))
+		loop_poll(gate->loop, true);
 	pthread_join(vcpu->thread, NULL);
 	vcpu->started = false;
 }
 
+struct vcpu_handle vcpu_retire(struct vcpu *vcpu)
+{
+	struct vcpu_handle handle = vcpu->handle;
+
+	vcpu_stop(vcpu);
+	free(vcpu);
+	return handle;
+}
+
 void vcpu_destroy(struct vcpu *vcpu)
 {
+	size_t run_bytes;
+
 	if (!vcpu)
 		return;
-	vcpu_stop(vcpu);
-	munmap(vcpu->run, vcpu->run_bytes);
-	close(vcpu->fd);
-	free(vcpu);
+	run_bytes = vcpu->run_bytes;
+	vcpu_handle_close(vcpu_retire(vcpu), run_bytes);
 }
 
 int vcpu_fd(const struct vcpu *vcpu)
 {
-	return vcpu->fd;
+	return vcpu->handle.fd;
+}
+
+struct kvm_run *vcpu_run_page(const struct vcpu *vcpu)
+{
+	return vcpu->handle.run;
 }
 
 unsigned vcpu_id(const struct vcpu *vcpu)

@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/kvm.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include "vmm/log.h"
 #include "vmm/loops.h"
 #include "vmm/machine.h"
+#include "vmm/throttle.h"
 #include "vmm/vm_priv.h"
 #include "vmm/x86/vm_state.h"
 
@@ -66,21 +68,27 @@ struct guestmem *vm_guestmem(struct vm *vm)
 	return &vm->gm;
 }
 
+const struct device *vm_device(const struct vm *vm, unsigned index)
+{
+	return index < vm->devices ? vm->device[index] : NULL;
+}
+
 /* ---- quiesce ---- */
 
-static void kick_all(struct vm *vm)
+void vm_kick_vcpus(struct vm *vm)
 {
-	unsigned i;
+	unsigned id;
 
-	for (i = 0; i < vm->vcpus; i++)
-		vcpu_kick(vm->vcpu[i]);
+	for (id = 0; vm->vcpu && id < vm->vcpus_max; id++)
+		if (vm->vcpu[id])
+			vcpu_kick(vm->vcpu[id]);
 }
 
 /* Until every vCPU thread waits at the gate.  Polling lets a register access
  * that needs a bottom half of this loop come to its end. */
 static void gather(struct vm *vm)
 {
-	kick_all(vm);
+	vm_kick_vcpus(vm);
 	while (atomic_load(&vm->gate.arrived) < vm->vcpus_running)
 		loop_poll(vm->loop, true);
 }
@@ -108,7 +116,7 @@ static void resume_devices(struct vm *vm)
 /* A change begins: bottom halves with the guard wait.  Itself may be part of
  * one.  What comes in the middle of a change would find devices half quiesced,
  * and might wait for ever. */
-static bool begin_change(struct vm *vm)
+bool vm_begin_change(struct vm *vm)
 {
 	bool outer = vm->guard.busy;
 
@@ -118,7 +126,7 @@ static bool begin_change(struct vm *vm)
 	return outer;
 }
 
-static void end_change(struct vm *vm, bool outer)
+void vm_end_change(struct vm *vm, bool outer)
 {
 	vm->changing = false;
 	vm->guard.busy = outer;
@@ -129,9 +137,9 @@ void vm_pause(struct vm *vm)
 	struct error err;
 	bool outer;
 
-	outer = begin_change(vm);
+	outer = vm_begin_change(vm);
 	if (vm->pauses++ > 0) {
-		end_change(vm, outer);
+		vm_end_change(vm, outer);
 		return;
 	}
 	vcpu_gate_hold(&vm->gate, VCPU_HOLD_PAUSE);
@@ -140,17 +148,19 @@ void vm_pause(struct vm *vm)
 	loops_stop_virtual(vm);
 	if (clock_get(vm->fd, &vm->clock_ns, &err) < 0)
 		log_warn("pause: %s: the guest's clock will jump", err.text);
-	end_change(vm, outer);
+	vm_end_change(vm, outer);
 }
 
 /* Tell kvmclock that the pause was ours, or the guest's watchdogs bark.  A
  * guest that does not use kvmclock gets EINVAL here, which is fine. */
 static void excuse_clocks(struct vm *vm)
 {
-	unsigned i;
+	unsigned id;
 
-	for (i = 0; i < vm->vcpus; i++)
-		kvm_ioctl_num(vcpu_fd(vm->vcpu[i]), KVM_KVMCLOCK_CTRL, 0);
+	for (id = 0; id < vm->vcpus_max; id++)
+		if (vm->vcpu[id])
+			kvm_ioctl_num(
+				vcpu_fd(vm->vcpu[id]), KVM_KVMCLOCK_CTRL, 0);
 }
 
 void vm_resume(struct vm *vm)
@@ -159,9 +169,9 @@ void vm_resume(struct vm *vm)
 	bool outer;
 
 	assert(vm->pauses > 0);
-	outer = begin_change(vm);
+	outer = vm_begin_change(vm);
 	if (--vm->pauses > 0) {
-		end_change(vm, outer);
+		vm_end_change(vm, outer);
 		return;
 	}
 	loops_start_virtual(vm);
@@ -170,7 +180,80 @@ void vm_resume(struct vm *vm)
 	excuse_clocks(vm);
 	resume_devices(vm);
 	vcpu_gate_release(&vm->gate, VCPU_HOLD_PAUSE);
-	end_change(vm, outer);
+	vm_end_change(vm, outer);
+}
+
+int vm_set_paused(struct vm *vm, bool paused)
+{
+	if (paused == vm->user_paused)
+		return -EALREADY;
+	vm->user_paused = paused;
+	if (paused)
+		vm_pause(vm);
+	else
+		vm_resume(vm);
+	return 0;
+}
+
+bool vm_is_paused(const struct vm *vm)
+{
+	return vm->user_paused;
+}
+
+void vm_adopt_pause(struct vm *vm)
+{
+	assert(vm->pauses == 1);
+	vm->user_paused = true;
+}
+
+int vm_claim(struct vm *vm, struct error *err)
+{
+	return machine_lock_disks(vm, err);
+}
+
+/* ---- orders from other threads ---- */
+
+struct call {
+	void (*fn)(void *opaque);
+	void *opaque;
+	pthread_mutex_t lock; /* guards done */
+	pthread_cond_t ended;
+	bool done;
+};
+
+static void run_call(void *opaque)
+{
+	struct call *call = opaque;
+
+	call->fn(call->opaque);
+	/* The caller frees it when it has the lock and sees done. */
+	pthread_mutex_lock(&call->lock);
+	call->done = true;
+	pthread_cond_signal(&call->ended);
+	pthread_mutex_unlock(&call->lock);
+}
+
+int vm_call(struct vm *vm, void (*fn)(void *opaque), void *opaque)
+{
+	struct call call = {.fn = fn, .opaque = opaque};
+	struct loop_bh *bh;
+	int code;
+
+	code = loop_bh_create(
+		vm->loop, run_call, &call, "vm-call", &vm->guard, &bh);
+	if (code < 0)
+		return code;
+	pthread_mutex_init(&call.lock, NULL);
+	pthread_cond_init(&call.ended, NULL);
+	loop_bh_schedule(bh);
+	pthread_mutex_lock(&call.lock);
+	while (!call.done)
+		pthread_cond_wait(&call.ended, &call.lock);
+	pthread_mutex_unlock(&call.lock);
+	loop_bh_delete(bh);
+	pthread_cond_destroy(&call.ended);
+	pthread_mutex_destroy(&call.lock);
+	return 0;
 }
 
 /* ---- create, run, reset, destroy ---- */
@@ -217,7 +300,8 @@ void vm_destroy(struct vm *vm)
 {
 	if (!vm)
 		return;
-	begin_change(vm); /* it has no end */
+	vm_throttle(vm, 0);
+	vm_begin_change(vm); /* it has no end */
 	vcpu_gate_hold(&vm->gate, VCPU_HOLD_PAUSE);
 	gather(vm);
 	if (vm->pauses == 0)
@@ -248,7 +332,8 @@ static bool survive(struct vm *vm, enum vm_end end)
 /* Something ends the run, or interrupts it for a reset. */
 static bool pending(struct vm *vm)
 {
-	return atomic_load(&vm->stop) != 0 || atomic_load(&vm->event) != 0;
+	return atomic_load(&vm->stop) != 0 ||
+	       (!vm->away && atomic_load(&vm->event) != 0);
 }
 
 /* The VM is paused.  An order from outside comes before the guest's event,
@@ -273,10 +358,16 @@ static enum vm_end take_end(struct vm *vm, uint32_t *ret_code)
 
 enum vm_end vm_run(struct vm *vm, uint32_t *ret_code)
 {
-	enum vm_end end;
-
 	while (vm->pauses > 0)
 		vm_resume(vm);
+	vm->user_paused = false;
+	return vm_serve(vm, ret_code);
+}
+
+enum vm_end vm_serve(struct vm *vm, uint32_t *ret_code)
+{
+	enum vm_end end;
+
 	for (;;) {
 		while (!pending(vm))
 			loop_poll(vm->loop, true);
@@ -294,15 +385,20 @@ enum vm_end vm_run(struct vm *vm, uint32_t *ret_code)
 
 int vm_reset(struct vm *vm, struct error *err)
 {
-	bool outer = begin_change(vm);
 	unsigned i;
+	bool outer;
 	int code;
 
+	hotplug_cancel(vm, "the guest was reset");
+	hotplug_settle(vm);
+	outer = vm_begin_change(vm);
 	for (i = 0; i < vm->devices; i++)
 		vm->device[i]->ops->reset(vm->device[i]);
-	code = vm_load_cpus(vm, &vm->pristine, err);
+	code = vm_load_irqchip(vm, &vm->pristine, err);
+	if (code == 0)
+		code = machine_reset_vcpus(vm, err);
 	if (code == 0)
 		code = machine_load_guest(vm, err);
-	end_change(vm, outer);
+	vm_end_change(vm, outer);
 	return code;
 }

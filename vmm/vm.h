@@ -14,6 +14,7 @@
 #include "devices/event.h"
 
 struct config;
+struct device;
 struct error;
 struct loop;
 struct loop_guard;
@@ -31,6 +32,7 @@ enum vm_end {
 	VM_END_DEBUG_EXIT, /* code: value written to the debug-exit port */
 	VM_END_HOST,	   /* the host failed us; reported already */
 	VM_END_USER,	   /* Ctrl-A x, SIGINT, SIGTERM */
+	VM_END_MOVED,	   /* the guest goes on elsewhere */
 };
 
 /**
@@ -51,6 +53,28 @@ void vm_destroy(struct vm *vm);
  * Resumes a paused VM first.  Owner.
  * @ret_code: value of the debug-exit port, else 0. */
 enum vm_end vm_run(struct vm *vm, uint32_t *ret_code);
+
+/* The same, but a VM that is paused stays so until somebody resumes it: for one
+ * that waits for its state, or that the user wants to start by hand. */
+enum vm_end vm_serve(struct vm *vm, uint32_t *ret_code);
+
+/**
+ * vm_call - run @fn on the owner's thread and wait until it returned.
+ * It runs in a bottom half with vm_guard(), so it may pause, save, load and
+ * resume.  Whoever ends vm_run() while others may call polls the loop until
+ * they are gone.
+ * Thread: any but the owner's, vCPUs' and I/O loops'.
+ * Return: 0 or -ENOMEM (@fn did not run).
+ */
+int vm_call(struct vm *vm, void (*fn)(void *opaque), void *opaque);
+
+/* The user's pause, one at most, whatever else pauses.  Owner, as vm_pause().
+ * Return: 0 or -EALREADY. */
+int vm_set_paused(struct vm *vm, bool paused);
+bool vm_is_paused(const struct vm *vm); /* by the user */
+/* The pause that a new VM has is the user's from here on: vm_serve() leaves it
+ * paused, vm_set_paused() ends it. */
+void vm_adopt_pause(struct vm *vm);
 
 /**
  * vm_pause - quiesce: no vCPU in KVM_RUN, no half-done exit, no request in
@@ -88,9 +112,14 @@ int vm_save(struct vm *vm, struct state_writer *w, struct error *err);
 int vm_load(
 	struct vm *vm, const uint8_t *state, uint64_t len, struct error *err);
 
+/* Take the disk images of an incoming VM.  Owner, paused.  0, -EBUSY. */
+int vm_claim(struct vm *vm, struct error *err);
+
 struct loop *vm_loop(struct vm *vm); /* borrowed */
 /* The loop of I/O thread @index, borrowed; NULL past the last. */
 struct loop *vm_io_loop(struct vm *vm, unsigned index);
 struct guestmem *vm_guestmem(struct vm *vm); /* borrowed */
+/* In machine order, borrowed; NULL past the last.  Owner. */
+const struct device *vm_device(const struct vm *vm, unsigned index);
 
 #endif

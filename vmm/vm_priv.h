@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vmm/vm_priv.h - the insides of struct vm, for vm.c (running), vm_save.c
- * (state) and machine.c (building) only.
+ * (state), hotplug.c, throttle.c and machine*.c (building) only.
  *
  * Everything belongs to the owner thread but where a line says otherwise.
  */
@@ -22,6 +22,7 @@
 #include "vmm/kvm.h"
 #include "vmm/layout.h"
 #include "vmm/vcpu.h"
+#include "vmm/vcpu_park.h"
 #include "vmm/vm.h"
 #include "vmm/x86/boot.h"
 #include "vmm/x86/vcpu_state.h"
@@ -30,10 +31,14 @@
 
 #define VM_HOST_FDS_MAX 4u
 
+struct disk;
 struct kvm_cpuid2;
 struct loop_thread;
+struct hotplug;
 struct pool;
 struct serial_front;
+struct virtio_dev;
+struct vcpu_fresh;
 
 struct vm_irq {
 	uint32_t gsi;
@@ -54,17 +59,27 @@ struct vm {
 	struct kvm_cpuid2 *cpuid;    /* owned; leaves of the last vCPU set up */
 	struct vcpu_scratch scratch; /* owned; made when first needed */
 
-	struct vcpu **vcpu; /* owned array of vcpus */
-	unsigned vcpus;
-	unsigned vcpus_running; /* of them, how many have a thread */
+	struct vcpu **vcpu; /* owned array of vcpus_max, by id; NULL: absent */
+	unsigned vcpus_max; /* possible */
+	unsigned vcpus;	    /* of them, how many are present */
+	unsigned vcpus_running; /* of these, how many have a thread */
 	struct vcpu_gate gate;
+	bool cpus_come_and_go;	   /* the guest has the registers for it */
+	struct vcpu_park park;	   /* owned */
+	struct vcpu_fresh **fresh; /* owned, by id; NULL: never needed */
+	struct hotplug *hotplug;   /* owned; vmm/hotplug.c */
+	uint32_t tsc_khz; /* of its vCPUs since a load; 0: as KVM has it */
+	unsigned throttle_percent; /* vmm/throttle.c */
+	struct loop_timer throttle_timer;
 
 	struct device *device[VM_DEVICES_MAX]; /* owned, creation order */
 	unsigned devices;
+	struct virtio_dev *net[CONFIG_NETS_MAX]; /* borrowed */
 	struct pool *pool; /* owned; disk I/O; NULL without disks */
 	/* Owned; run before the devices come and until they are gone. */
 	struct loop_thread *iothread[CONFIG_IOTHREADS_MAX];
 	unsigned iothreads;
+	struct disk *disk[CONFIG_DISKS_MAX]; /* borrowed from their devices */
 	struct device *serial, *console;   /* borrowed from device[], or NULL */
 	unsigned virtio_devices;	   /* slots used from 0 on */
 	struct vm_irq irq[VM_DEVICES_MAX]; /* owned */
@@ -72,11 +87,13 @@ struct vm {
 	int host_fd[VM_HOST_FDS_MAX]; /* owned: files devices write to */
 	unsigned host_fds;
 
-	unsigned pauses; /* vm_pause() count; 1 after vm_create() */
-	bool changing;	 /* inside vm_pause(), vm_resume() or vm_reset() */
+	unsigned pauses;  /* vm_pause() count; 1 after vm_create() */
+	bool user_paused; /* one of them is vm_set_paused()'s */
+	bool away; /* stopped to be moved: its events are the other side's */
+	bool changing; /* inside vm_pause(), vm_resume() or vm_reset() */
 	struct loop_guard guard;      /* busy meanwhile */
 	uint64_t clock_ns;	      /* kvmclock while paused; 0: never read */
-	struct state_writer pristine; /* power-on vCPU and irqchip sections */
+	struct state_writer pristine; /* power-on irqchip section */
 
 	/* What the guest did: enum vm_end | code << 32; 0 while it goes on.
 	 * Set once by any thread, cleared by the owner after a reset. */
@@ -84,11 +101,41 @@ struct vm {
 	_Atomic uint32_t stop; /* enum vm_end from vm_stop(); any thread */
 };
 
-/* Put the irqchip and vCPU sections, and load exactly those (vm_save.c).
- * 0 or -errno with @err. */
-int vm_save_cpus(struct vm *vm, struct state_writer *w, struct error *err);
-int vm_load_cpus(
+/* ---- vm_save.c ---- */
+
+/* Put the irqchip section, and load exactly that.  0 or -errno with @err. */
+int vm_save_irqchip(struct vm *vm, struct state_writer *w, struct error *err);
+int vm_load_irqchip(
 	struct vm *vm, const struct state_writer *w, struct error *err);
+/* vm->scratch, made when first needed.  0 or -errno with @err. */
+int vm_need_scratch(struct vm *vm, struct error *err);
+
+/* ---- vm.c ---- */
+
+/* A change begins: bottom halves with the guard wait for its end.  What is
+ * returned goes to vm_end_change(). */
+bool vm_begin_change(struct vm *vm);
+void vm_end_change(struct vm *vm, bool outer);
+void vm_kick_vcpus(struct vm *vm);
+
+/* ---- hotplug.c ---- */
+
+struct cpu_hotplug_options;
+
+int hotplug_create(struct vm *vm, struct error *err);
+/* Tells whoever waits for vCPUs that nothing comes of it. */
+void hotplug_destroy(struct vm *vm);
+void hotplug_options(struct vm *vm, struct cpu_hotplug_options *ret_opt);
+void hotplug_set_registers(struct vm *vm, struct device *regs);
+/* End the operation under way, if any, with -ECANCELED. */
+void hotplug_cancel(struct vm *vm, const char *why);
+/* Park now what the guest has ejected. */
+void hotplug_settle(struct vm *vm);
+/* The maps of present and parked vCPUs; a load plugs and parks to match. */
+int hotplug_save(struct vm *vm, struct state_writer *w, struct error *err);
+int hotplug_load(struct vm *vm, struct state_reader *r, struct error *err);
+/* After the devices: their registers and the maps agree.  0 or -EPROTO. */
+int hotplug_check(struct vm *vm, struct error *err);
 
 /* The first event wins; also closes the gate.  Any thread, and async-signal
  * safe. */

@@ -3,6 +3,7 @@
  * kernels/lib/smp.c - INIT, SIPI, and the first C code of an AP.  One AP is
  * started at a time, so what it needs to know waits in plain variables.
  */
+#include <stddef.h>
 #include <stdint.h>
 
 #include "kernels/lib/apic.h"
@@ -24,6 +25,12 @@ static struct {
 	unsigned index;
 	smp_fn *fn;
 } next;
+
+/* Of each index, for when it is started again. */
+static struct {
+	struct cpu *cpu;
+	uint64_t stack_top;
+} own[SMP_MAX];
 
 static volatile uint64_t online; /* APs that have taken over @next */
 
@@ -47,11 +54,15 @@ bool smp_start(unsigned index, smp_fn *fn)
 
 	memcpy((void *)LOW_TRAMPOLINE, ap_trampoline,
 		(uint64_t)ap_trampoline_end - (uint64_t)ap_trampoline);
-	next.cpu = page_alloc(1);
+	if (own[index].cpu == NULL) {
+		own[index].cpu = page_alloc(1);
+		own[index].stack_top = (uint64_t)page_alloc(AP_STACK_PAGES) +
+				       AP_STACK_PAGES * PAGE_SIZE;
+	}
+	next.cpu = own[index].cpu;
 	next.index = index;
 	next.fn = fn;
-	ap_stack = (uint64_t)page_alloc(AP_STACK_PAGES) +
-		   AP_STACK_PAGES * PAGE_SIZE;
+	ap_stack = own[index].stack_top;
 	ap_entry = ap_main;
 	barrier();
 	apic_send_init(index);

@@ -17,6 +17,8 @@ typedef void smp_fn(struct cpu *cpu);
 /**
  * smp_start - wake the AP with APIC id @index and let it run @fn on a stack
  *             and with descriptor tables of its own.  Needs apic_init().
+ *             Again for one that was stopped: on the same stack.
+ * @index:  below SMP_MAX.
  * Return:     false when it did not show up in 10 s.
  */
 bool smp_start(unsigned index, smp_fn *fn);

@@ -23,6 +23,7 @@
 #include "migrate/state.h"
 #include "vmm/error.h"
 #include "vmm/vm_priv.h"
+#include "vmm/x86/vcpu_fresh.h"
 
 #define CODE_GPA  0x4000u /* no guest of ours and no loader uses this page */
 #define CODE_SIZE 0x100u  /* bytes a vCPU has for its program */
@@ -327,11 +328,14 @@ static void vcpus_that_all_ask_for_a_reset_get_one_each_time(void **state)
 
 	testing_need_kvm();
 	vm_fixture_init(&f, words);
-	for (id = 1; id < 8; id++)
+	for (id = 1; id < 8; id++) {
 		give_program(f.vm, id, code, sizeof(code));
-	state_writer_fini(&f.vm->pristine);
-	state_writer_init(&f.vm->pristine);
-	assert_int_equal(vm_save_cpus(f.vm, &f.vm->pristine, &err), 0);
+		vcpu_fresh_free(f.vm->fresh[id]);
+		assert_int_equal(
+			vcpu_fresh_take(vcpu_fd(f.vm->vcpu[id]), &f.vm->scratch,
+				&f.vm->fresh[id], &err),
+			0);
+	}
 	/* No more than one each a life, so at least RESETS lives. */
 	assert_int_equal(
 		vm_fixture_run_until(&f, "#", 7 * RESETS), VM_END_USER);

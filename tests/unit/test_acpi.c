@@ -327,6 +327,140 @@ static void dsdt_has_serial_rtc_and_pvpanic(void **state)
 	assert_non_null(device(a, "RTC0", &body));
 }
 
+/* ---- vCPU hotplug ---- */
+
+static unsigned count_in(
+	const uint8_t *p, const uint8_t *end, const void *bytes, size_t len)
+{
+	unsigned n = 0;
+
+	while ((p = memmem(p, (size_t)(end - p), bytes, len)) != NULL) {
+		p += len;
+		n++;
+	}
+	return n;
+}
+
+static void cpus_are_devices_that_only_know_their_id(void **state)
+{
+	static const uint8_t cpu2[] = {/* Device (C002) */
+		0x5b, 0x82, 0x47, 0x05, 'C', '0', '0', '2',
+		/* Name (_HID, "ACPI0007"), Name (_UID, 2) */
+		8, '_', 'H', 'I', 'D', 0x0d, 'A', 'C', 'P', 'I', '0', '0', '0',
+		'7', 0, 8, '_', 'U', 'I', 'D', 0x0a, 2,
+		/* Name (_MAT, Buffer (8): LAPIC, UID 2, id 2, enabled) */
+		8, '_', 'M', 'A', 'T', 0x11, 11, 0x0a, 8, 0, 8, 2, 2, 1, 0, 0,
+		0,
+		/* Method (_STA) { Return (CSTA (2)) } */
+		0x14, 13, '_', 'S', 'T', 'A', 0, 0xa4, 'C', 'S', 'T', 'A', 0x0a,
+		2,
+		/* Method (_EJ0, 1) { CEJ0 (2) } */
+		0x14, 12, '_', 'E', 'J', '0', 1, 'C', 'E', 'J', '0', 0x0a, 2,
+		/* Method (_OST, 3) { COST (2, Arg0, Arg1) } */
+		0x14, 14, '_', 'O', 'S', 'T', 3, 'C', 'O', 'S', 'T', 0x0a, 2,
+		0x68, 0x69};
+	struct acpi *a = *state;
+	const uint8_t *body = NULL, *end;
+
+	a->spec.cpu_hotplug = true;
+	build(a);
+	end = device(a, "CPUS", &body);
+	assert_non_null(end);
+	assert_memory_equal(body,
+		"\x08_HID\x0d"
+		"ACPI0010",
+		15);
+	assert_int_equal(count_in(body, end, cpu2, sizeof(cpu2)), 1);
+	assert_int_equal(count_in(body, end, "ACPI0007", 9), 4);
+	/* The boot CPU cannot be ejected. */
+	assert_int_equal(count_in(body, end, "_EJ0", 4), 3);
+	assert_int_equal(count_in(body, end, "_OST", 4), 3);
+	/* Four registers of 32 bits at port 0x620. */
+	assert_int_equal(count_in(body, end,
+				 "\x5b\x80"
+				 "CREG\x01\x0b\x20\x06\x0a\x10",
+				 11),
+		1);
+	assert_int_equal(count_in(body, end,
+				 "CSEL\x20"
+				 "CSTS\x20"
+				 "CPND\x20"
+				 "CRES\x20",
+				 20),
+		1);
+}
+
+static void long_apic_ids_have_the_long_entry_in_mat(void **state)
+{
+	static const uint8_t mat[] = {8, '_', 'M', 'A', 'T', 0x11, 19, 0x0a, 16,
+		9, 16, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0};
+	struct acpi *a = *state;
+	const uint8_t *body = NULL, *end;
+
+	a->spec.cpu_hotplug = true;
+	a->spec.cpus_max = 300;
+	build(a);
+	end = device(a, "CPUS", &body);
+	assert_int_equal(count_in(body, end, mat, sizeof(mat)), 1);
+	assert_int_equal(count_in(body, end, "_MAT\x11\x0b", 6), 255);
+	assert_int_equal(count_in(body, end, "_MAT\x11\x13", 6), 45);
+}
+
+static void the_event_device_has_interrupt_9_and_scans(void **state)
+{
+	static const uint8_t crs[] = {0x89, 6, 0, 0x03, 1, 9, 0, 0, 0, 0x79, 0};
+	static const uint8_t evt[] = {/* Method (_EVT, 1), If (Arg0 == 9) */
+		0x14, 27, '_', 'E', 'V', 'T', 1, 0xa0, 20, 0x93, 0x68, 0x0a, 9,
+		/* { \_SB.CPUS.SCAN () } */
+		'\\', 0x2f, 3, '_', 'S', 'B', '_', 'C', 'P', 'U', 'S', 'S', 'C',
+		'A', 'N'};
+	struct acpi *a = *state;
+
+	a->spec.cpu_hotplug = true;
+	build(a);
+	assert_true(body_has(a, "GED0", "ACPI0013", 9));
+	assert_true(body_has(a, "GED0", crs, sizeof(crs)));
+	assert_true(body_has(a, "GED0", evt, sizeof(evt)));
+}
+
+static void without_hotplug_there_is_no_container(void **state)
+{
+	struct acpi *a = *state;
+	const uint8_t *body;
+
+	build(a);
+	assert_null(device(a, "CPUS", &body));
+	assert_null(device(a, "GED0", &body));
+}
+
+static void the_madt_follows_the_map_of_present_cpus(void **state)
+{
+	static const bool map[4] = {true, false, false, true};
+	struct acpi *a = *state;
+	unsigned i;
+
+	a->spec.cpu_present = map;
+	build(a);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(
+			le(a->madt + 44 + 8 * i + 4, 4), map[i] ? 1 : 2);
+}
+
+static void a_thousand_cpus_that_come_and_go_fit(void **state)
+{
+	struct acpi *a = *state;
+	struct error err = {0};
+
+	a->spec.cpu_hotplug = true;
+	a->spec.cpus_max = 900;
+	build(a);
+	a->spec.cpus_max = 4000;
+	assert_int_equal(
+		acpi_build(&a->spec, LAYOUT_ACPI, a->area, CAP, &a->len, &err),
+		-EFBIG);
+	assert_non_null(strstr(err.text, "4000 CPUs"));
+}
+
 static void dsdt_ends_with_the_s5_package(void **state)
 {
 	static const uint8_t s5[] = {
@@ -453,6 +587,7 @@ static void iasl_reads_the_tables_and_compiles_the_same_aml(void **state)
 	}
 	a->spec.virtio_devices = LAYOUT_VIRTIO_MAX;
 	a->spec.cpus_max = 300;
+	a->spec.cpu_hotplug = true;
 	build(a);
 	assert_non_null(mkdtemp(dir));
 	dump(dir, "dsdt", a->dsdt);
@@ -461,7 +596,7 @@ static void iasl_reads_the_tables_and_compiles_the_same_aml(void **state)
 	dump(dir, "xsdt", a->xsdt);
 	snprintf(command, sizeof(command),
 		"cd %s && iasl -d *.dat >log 2>&1 && ! grep -iE "
-		"'error|warning|invalid' log && iasl -p back dsdt.dsl >log2 "
+		"'error|warning|invalid' log && iasl -on -p back dsdt.dsl >log2 "
 		"2>&1 && grep -q '0 Errors, 0 Warnings' log2",
 		dir);
 	run(command);
@@ -489,6 +624,12 @@ int main(void)
 		T(more_cpus_than_fit_are_refused),
 		T(dsdt_has_a_node_for_each_virtio_device),
 		T(dsdt_has_serial_rtc_and_pvpanic),
+		T(cpus_are_devices_that_only_know_their_id),
+		T(long_apic_ids_have_the_long_entry_in_mat),
+		T(the_event_device_has_interrupt_9_and_scans),
+		T(without_hotplug_there_is_no_container),
+		T(the_madt_follows_the_map_of_present_cpus),
+		T(a_thousand_cpus_that_come_and_go_fit),
 		T(dsdt_ends_with_the_s5_package),
 		cmocka_unit_test(package_length_takes_the_shortest_form),
 		cmocka_unit_test(integers_take_the_shortest_form),

@@ -15,7 +15,7 @@
 #include "vmm/error.h"
 #include "vmm/help.h"
 
-#define WORDS_MAX 40
+#define TEST_WORDS_MAX 40
 
 /* Split @line at spaces into @argv; "~" stands for a space, "''" for an empty
  * word.  Returns argc. */
@@ -31,7 +31,7 @@ static int split(char *line, char **argv)
 				*p = ' ';
 		if (strcmp(word, "''") == 0)
 			*word = '\0';
-		assert_true(argc < WORDS_MAX);
+		assert_true(argc < TEST_WORDS_MAX);
 		argv[argc++] = word;
 	}
 	return argc;
@@ -39,7 +39,7 @@ static int split(char *line, char **argv)
 
 static int parse(struct config *cfg, const char *line, struct error *err)
 {
-	char *argv[WORDS_MAX], *copy = strdup(line);
+	char *argv[TEST_WORDS_MAX], *copy = strdup(line);
 	int ret;
 
 	assert_non_null(copy);
@@ -122,6 +122,35 @@ static void every_flag_and_word_sets_its_own_field(void **state)
 		    cfg.dry_run);
 	assert_string_equal(cfg.name, "web-1.a_b");
 	config_fini(&cfg);
+}
+
+static void control_is_by_name_by_file_or_not_at_all(void **state)
+{
+	static const struct {
+		const char *words, *control;
+		bool none, named;
+	} cases[] = {
+		{"-k K", NULL, false, false},
+		{"-k K --name a", NULL, false, true},
+		{"-k K --control c", "c", false, false},
+		{"-k K --name a --control c", "c", false, true},
+		{"-k K --control none --name a", NULL, true, true},
+		{"-k K --control c --control none", NULL, true, false},
+		{"-k K --control none --control c", "c", false, false},
+	};
+	struct config cfg;
+	unsigned i;
+
+	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		parse_ok(&cfg, cases[i].words);
+		if (cases[i].control)
+			assert_string_equal(cfg.control, cases[i].control);
+		else
+			assert_null(cfg.control);
+		assert_int_equal(cfg.control_none, cases[i].none);
+		assert_int_equal(cfg.named, cases[i].named);
+		config_fini(&cfg);
+	}
 }
 
 static void verbose_counts_up_to_debugging(void **state)
@@ -617,10 +646,10 @@ static void verbs_are_known_and_others_refused(void **state)
 	argv[1] = (char[]){"r\tn"};
 	assert_int_equal(config_parse_verb(2, argv, &verb, &err), -EINVAL);
 	assert_string_equal(err.text,
-		"r?n: unknown verb (give run, check, version or help)");
+		"r?n: unknown verb (see `godwit help`)");
 	assert_int_equal(config_parse_verb(1, argv, &verb, &err), -EINVAL);
 	assert_string_equal(err.text,
-		"no verb is given (give run, check, version or help)");
+		"no verb is given (see `godwit help`)");
 }
 
 /* What config_print_json() wrote; the caller frees it. */
@@ -642,6 +671,12 @@ static void dry_run_prints_the_whole_configuration(void **state)
 				     "  \"name\": \"vm1\",\n"
 				     "  \"guest\": {\n"
 				     "    \"cpus\": 2,\n"
+				     "    \"cpus_max\": 2,\n"
+				     "    \"topology\": {\n"
+				     "      \"sockets\": 1,\n"
+				     "      \"cores\": 2,\n"
+				     "      \"threads\": 1\n"
+				     "    },\n"
 				     "    \"memory_bytes\": 1073741824,\n"
 				     "    \"machine\": \"fdt\",\n"
 				     "    \"boot\": \"pvh\",\n"
@@ -660,7 +695,8 @@ static void dry_run_prints_the_whole_configuration(void **state)
 				     "        \"readonly\": false,\n"
 				     "        \"serial\": \"\"\n"
 				     "      }\n"
-				     "    ]\n"
+				     "    ],\n"
+				     "    \"nets\": []\n"
 				     "  },\n"
 				     "  \"host\": {\n"
 				     "    \"kernel\": \"K\",\n"
@@ -677,6 +713,7 @@ static void dry_run_prints_the_whole_configuration(void **state)
 				     "    \"iothreads\": 2,\n"
 				     "    \"trace\": 256,\n"
 				     "    \"no_reboot\": true,\n"
+				     "    \"control\": \"name\",\n"
 				     "    \"disks\": [\n"
 				     "      {\n"
 				     "        \"path\": \"a,b\",\n"
@@ -688,7 +725,8 @@ static void dry_run_prints_the_whole_configuration(void **state)
 				     "        \"direct\": false,\n"
 				     "        \"iothread\": 0\n"
 				     "      }\n"
-				     "    ]\n"
+				     "    ],\n"
+				     "    \"nets\": []\n"
 				     "  }\n"
 				     "}\n";
 	struct config cfg;
@@ -754,7 +792,8 @@ static void help_covers_every_verb_and_every_option(void **state)
 		"--append", "--cpus", "--memory", "--disk", "--machine",
 		"--boot", "--serial", "--console", "--rng", "--pit", "--loop",
 		"--iothread", "iothread=K", "--debug-exit", "--no-reboot",
-		"--name", "--dry-run", "--dump-dtb", "--verbose",
+		"--name", "--control", "--dry-run", "--dump-dtb",
+		"--verbose",
 		"Exit status"};
 	char *text = NULL, *line;
 	size_t len;
@@ -898,6 +937,7 @@ int main(void)
 		cmocka_unit_test(
 			long_short_joined_and_equals_forms_mean_the_same),
 		cmocka_unit_test(every_flag_and_word_sets_its_own_field),
+		cmocka_unit_test(control_is_by_name_by_file_or_not_at_all),
 		cmocka_unit_test(verbose_counts_up_to_debugging),
 		cmocka_unit_test(machine_boot_and_loop_know_all_their_words),
 		cmocka_unit_test(memory_takes_size_backing_and_huge_pages),

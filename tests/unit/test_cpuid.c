@@ -4,11 +4,13 @@
  * are taken apart here as the manuals have them. */
 #include "tests/lib/testing.h"
 
+#include <errno.h>
 #include <linux/kvm.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/error.h"
 #include "vmm/x86/cpuid.h"
 
 #define INDEXED	 KVM_CPUID_FLAG_SIGNIFCANT_INDEX
@@ -427,6 +429,141 @@ static void hygon_counts_as_amd(void **state)
 	machine_fini(&m);
 }
 
+/* ---- sockets, cores, threads ---- */
+
+static const struct {
+	unsigned sockets, cores, threads;
+} shapes[] = {{1, 1, 2}, {1, 2, 2}, {2, 1, 2}, {2, 2, 1}, {4, 2, 2}, {3, 4, 2},
+	{1, 3, 2}, {1, 1, 3}, {2, 64, 2}, {4, 1, 1}};
+
+static void machine_of_shape(struct machine *m,
+	const struct kvm_cpuid_entry2 *e, unsigned n, unsigned shape)
+{
+	const struct cpuid_spec spec = {
+		.cpus_max = shapes[shape].sockets * shapes[shape].cores *
+			    shapes[shape].threads,
+		.sockets = shapes[shape].sockets,
+		.cores = shapes[shape].cores,
+		.threads = shapes[shape].threads,
+	};
+	struct error err;
+
+	assert_int_equal(cpuid_check_topology(&spec, &err), 0);
+	machine_init(m, e, n, &spec);
+}
+
+/* As Linux does it: shift the id by what the leaf says, compare. */
+static void ids_taken_apart_give_the_topology(void **state)
+{
+	const uint32_t leaves[] = {0xb, 0x1f};
+	unsigned shape, t, id;
+	struct machine m;
+
+	for (shape = 0; shape < COUNT(shapes); shape++) {
+		unsigned threads = shapes[shape].threads;
+		unsigned per_socket = shapes[shape].cores * threads;
+
+		machine_of_shape(&m, intel, COUNT(intel), shape);
+		for (t = 0; t < 2; t++) {
+			assert_int_equal(leaf(&m, leaves[t], 0)->ebx, threads);
+			assert_int_equal(
+				leaf(&m, leaves[t], 1)->ebx, per_socket);
+		}
+		for (id = 0; id < m.cpus; id++) {
+			cpuid_set_apic_id(m.cpuid, id);
+			assert_int_equal(
+				id >> leaf(&m, 0xb, 0)->eax, id / threads);
+			assert_int_equal(
+				id >> leaf(&m, 0xb, 1)->eax, id / per_socket);
+		}
+		machine_fini(&m);
+	}
+}
+
+static void intels_old_leaves_agree_with_the_new(void **state)
+{
+	const struct kvm_cpuid_entry2 *e;
+	unsigned shape, i;
+	struct machine m;
+
+	for (shape = 0; shape < COUNT(shapes); shape++) {
+		uint32_t threads = power_of_two(shapes[shape].threads);
+		uint32_t package = power_of_two(
+			shapes[shape].cores * shapes[shape].threads);
+
+		machine_of_shape(&m, intel, COUNT(intel), shape);
+		e = leaf(&m, 1, 0);
+		assert_int_equal(bits(e->ebx, 23, 16), package);
+		assert_int_equal(!!(e->edx & EDX1_HTT),
+			shapes[shape].cores * shapes[shape].threads > 1);
+		for (i = 0; i < 4; i++) {
+			e = leaf(&m, 4, i);
+			assert_int_equal(bits(e->eax, 31, 26),
+				most(package / threads - 1, 63));
+			assert_int_equal(bits(e->eax, 25, 14),
+				(i < 3 ? threads : package) - 1);
+		}
+		machine_fini(&m);
+	}
+}
+
+static void amds_leaves_tell_threads_cores_and_nodes(void **state)
+{
+	const struct kvm_cpuid_entry2 *e;
+	unsigned shape, id;
+	struct machine m;
+
+	for (shape = 0; shape < COUNT(shapes); shape++) {
+		unsigned threads = shapes[shape].threads;
+		unsigned per_socket = shapes[shape].cores * threads;
+
+		machine_of_shape(&m, amd, COUNT(amd), shape);
+		assert_int_equal(bits(leaf(&m, 0x80000008, 0)->ecx, 7, 0),
+			per_socket - 1);
+		assert_int_equal(bits(leaf(&m, 1, 0)->ebx, 23, 16), per_socket);
+		assert_int_equal(!!(leaf(&m, 0x80000001, 0)->ecx & 2),
+			threads == 1 && per_socket > 1);
+		assert_int_equal(bits(leaf(&m, 0x8000001d, 0)->eax, 25, 14),
+			threads - 1);
+		assert_int_equal(bits(leaf(&m, 0x8000001d, 3)->eax, 25, 14),
+			per_socket - 1);
+		for (id = 0; id < m.cpus; id++) {
+			cpuid_set_apic_id(m.cpuid, id);
+			e = leaf(&m, 0x8000001e, 0);
+			assert_int_equal(e->eax, id);
+			assert_int_equal(
+				bits(e->ebx, 7, 0), id % per_socket / threads);
+			assert_int_equal(bits(e->ebx, 15, 8), threads - 1);
+			assert_int_equal(bits(e->ecx, 7, 0), id / per_socket);
+		}
+		machine_fini(&m);
+	}
+}
+
+static void a_topology_with_gaps_in_its_ids_is_refused(void **state)
+{
+	static const struct {
+		unsigned max, sockets, cores, threads;
+		const char *why;
+	} bad[] = {{6, 2, 3, 1, "cores=4"}, {6, 1, 2, 3, "threads"},
+		{6, 2, 1, 3, "threads"}, {4, 2, 1, 1, "product"},
+		{4, 65536, 65536, 1, "product"}, {12, 2, 3, 2, "cores=4"}};
+	struct error err;
+	unsigned i;
+
+	for (i = 0; i < COUNT(bad); i++) {
+		const struct cpuid_spec spec = {
+			.cpus_max = bad[i].max,
+			.sockets = bad[i].sockets,
+			.cores = bad[i].cores,
+			.threads = bad[i].threads,
+		};
+
+		assert_int_equal(cpuid_check_topology(&spec, &err), -EINVAL);
+		assert_non_null(strstr(err.text, bad[i].why));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -443,6 +580,10 @@ int main(void)
 		cmocka_unit_test(amd_cores_share_the_last_cache_only),
 		cmocka_unit_test(amd_cores_are_on_one_node),
 		cmocka_unit_test(hygon_counts_as_amd),
+		cmocka_unit_test(ids_taken_apart_give_the_topology),
+		cmocka_unit_test(intels_old_leaves_agree_with_the_new),
+		cmocka_unit_test(amds_leaves_tell_threads_cores_and_nodes),
+		cmocka_unit_test(a_topology_with_gaps_in_its_ids_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,6 +40,7 @@ struct disk_options {
 	int fd;		  /* -1, or an open fd to use: taken, also on failure */
 	bool readonly;
 	bool direct;		 /* O_DIRECT: past the host's page cache */
+	bool unlocked;		 /* do not lock it yet: disk_lock() */
 	enum disk_engine engine; /* DISK_AUTO but in tests and benches */
 };
 
@@ -62,6 +63,15 @@ int disk_open(struct loop *loop, struct pool *pool,
 
 /* Wait for what is in flight, unlock and close.  Home; NULL is allowed. */
 void disk_close(struct disk *disk);
+
+/**
+ * disk_lock, disk_unlock - take and give up the image.
+ * A machine that moves gives its images up when it has stopped and takes them
+ * where it goes on.  Locking again is harmless.  Thread: any, drained.
+ * Return: 0, or -EBUSY with @err (somebody else has it).
+ */
+int disk_lock(struct disk *disk, struct error *err);
+void disk_unlock(struct disk *disk);
 
 uint64_t disk_bytes(const struct disk *disk); /* fixed; a multiple of 512 */
 bool disk_readonly(const struct disk *disk);

@@ -170,7 +170,7 @@ static int check_size(struct disk *disk, struct error *err)
 
 /* The lock belongs to the open file, so that it also keeps another disk of
  * this process away, and it ends with it, however we die. */
-static int lock(struct disk *disk, struct error *err)
+int disk_lock(struct disk *disk, struct error *err)
 {
 	struct flock l = {.l_type = disk->readonly ? F_RDLCK : F_WRLCK,
 		.l_whence = SEEK_SET};
@@ -185,6 +185,16 @@ static int lock(struct disk *disk, struct error *err)
 	log_warn("%s: lock %s: %s (nothing keeps a second writer away)",
 		disk->name, disk->path, strerror(errno));
 	return 0;
+}
+
+void disk_unlock(struct disk *disk)
+{
+	struct flock l = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	/* What cannot be unlocked was not locked. */
+	if (fcntl(disk->fd, F_OFD_SETLK, &l) < 0)
+		log_debug("%s: unlock %s: %s", disk->name, disk->path,
+			strerror(errno));
 }
 
 /* Needed to open, or given with an fd; but a ring takes it for a wish to have
@@ -222,8 +232,8 @@ int disk_open_image(
 		rc = ask_alignment(disk, &st, err);
 	if (rc == 0)
 		rc = check_size(disk, err);
-	if (rc == 0)
-		rc = lock(disk, err);
+	if (rc == 0 && !opt->unlocked)
+		rc = disk_lock(disk, err);
 	if (rc == 0)
 		make_blocking(disk);
 	return rc;

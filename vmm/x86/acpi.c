@@ -14,6 +14,7 @@
 #include "devices/rtc.h"
 #include "vmm/error.h"
 #include "vmm/layout.h"
+#include "vmm/x86/acpi_cpus.h"
 #include "vmm/x86/aml.h"
 
 #define RSDP_BYTES   36u
@@ -54,15 +55,10 @@ enum {
 #define GAS_SYSTEM_IO 1u
 #define GAS_BYTE      1u
 
-#define MADT_LAPIC	  0u
-#define MADT_IOAPIC	  1u
-#define MADT_LAPIC_NMI	  4u
-#define MADT_X2APIC	  9u
-#define MADT_X2APIC_NMI	  10u
-#define MADT_ENABLED	  1u
-#define MADT_ONLINE_LATER 2u /* can be brought in while running */
-#define MADT_X2APIC_FIRST 255u
-#define MADT_NMI_LINT	  1u
+#define MADT_IOAPIC	1u
+#define MADT_LAPIC_NMI	4u
+#define MADT_X2APIC_NMI 10u
+#define MADT_NMI_LINT	1u
 
 /* Appends tables to one buffer; the AML writer does the bounds. */
 struct tables {
@@ -126,8 +122,7 @@ static void close_table(struct tables *t, uint32_t start)
 	table[9] = checksum(table, t->out.len - start);
 }
 
-/* The parts of \_SB.  A hotplug event device and a CPU container will be two
- * more functions of this kind. */
+/* The parts of \_SB. */
 
 static void add_serial(struct aml *dsdt)
 {
@@ -224,6 +219,8 @@ static uint32_t add_dsdt(struct tables *t, const struct boot_spec *spec)
 		add_virtio(dsdt, slot);
 	if (spec->pvpanic)
 		add_pvpanic(dsdt);
+	if (spec->cpu_hotplug)
+		acpi_add_cpus(dsdt, spec->cpus_max);
 	aml_close(dsdt, scope);
 	add_s5(dsdt);
 	close_table(t, start);
@@ -266,24 +263,9 @@ static uint32_t add_fadt(struct tables *t, uint32_t dsdt)
 	return start;
 }
 
-static void add_cpu(struct tables *t, unsigned id, bool present)
+static bool is_present(const struct boot_spec *spec, unsigned id)
 {
-	uint32_t flags = present ? MADT_ENABLED : MADT_ONLINE_LATER;
-
-	if (id < MADT_X2APIC_FIRST) {
-		append_le(t, MADT_LAPIC, 1);
-		append_le(t, 8, 1);
-		append_le(t, id, 1); /* processor UID */
-		append_le(t, id, 1); /* APIC id */
-		append_le(t, flags, 4);
-		return;
-	}
-	append_le(t, MADT_X2APIC, 1);
-	append_le(t, 16, 1);
-	append_le(t, 0, 2);
-	append_le(t, id, 4); /* APIC id */
-	append_le(t, flags, 4);
-	append_le(t, id, 4); /* processor UID */
+	return spec->cpu_present ? spec->cpu_present[id] : id < spec->cpus;
 }
 
 static void add_ioapic(struct tables *t)
@@ -319,14 +301,18 @@ static void add_nmi(struct tables *t, bool x2apic)
 static uint32_t add_madt(struct tables *t, const struct boot_spec *spec)
 {
 	uint32_t start = open_table(t, "APIC", 5);
+	uint8_t entry[ACPI_CPU_ENTRY_MAX];
 	unsigned id;
 
 	append_le(t, LAYOUT_LAPIC, 4);
 	append_le(t, 0, 4);
 	for (id = 0; id < spec->cpus_max && !t->out.overflow; id++)
-		add_cpu(t, id, id < spec->cpus);
+		aml_put(&t->out, entry,
+			acpi_cpu_entry(entry, id,
+				is_present(spec, id) ? ACPI_CPU_ENABLED
+						     : ACPI_CPU_ONLINE_LATER));
 	add_ioapic(t);
-	add_nmi(t, spec->cpus_max > MADT_X2APIC_FIRST);
+	add_nmi(t, spec->cpus_max > ACPI_X2APIC_FIRST);
 	close_table(t, start);
 	return start;
 }

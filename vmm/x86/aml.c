@@ -18,9 +18,24 @@ enum {
 	OP_SCOPE = 0x10,
 	OP_BUFFER = 0x11,
 	OP_PACKAGE = 0x12,
+	OP_METHOD = 0x14,
+	OP_MULTI_NAME = 0x2f,
 	OP_EXT = 0x5b,
+	OP_EXT_MUTEX = 0x01,
+	OP_EXT_ACQUIRE = 0x23,
+	OP_EXT_RELEASE = 0x27,
+	OP_EXT_REGION = 0x80,
+	OP_EXT_FIELD = 0x81,
 	OP_EXT_DEVICE = 0x82,
+	OP_ROOT = 0x5c,
+	OP_LOCAL0 = 0x60,
+	OP_ARG0 = 0x68,
+	OP_IF = 0xa0,
+	OP_WHILE = 0xa2,
 };
+
+#define REGION_SYSTEM_IO   1u
+#define FIELD_ACCESS_DWORD 3u
 
 #define PKGLEN_MAX 4u
 
@@ -78,6 +93,42 @@ uint32_t aml_open_package(struct aml *aml, uint8_t elements)
 	put_le(aml, OP_PACKAGE, 1);
 	block = aml->len;
 	put_le(aml, elements, 1);
+	return block;
+}
+
+uint32_t aml_open_method(struct aml *aml, const char *name, unsigned args)
+{
+	uint32_t block;
+
+	assert(args < 7);
+	put_le(aml, OP_METHOD, 1);
+	block = aml->len;
+	put_name(aml, name);
+	put_le(aml, args, 1);
+	return block;
+}
+
+uint32_t aml_open_if(struct aml *aml)
+{
+	put_le(aml, OP_IF, 1);
+	return aml->len;
+}
+
+uint32_t aml_open_while(struct aml *aml)
+{
+	put_le(aml, OP_WHILE, 1);
+	return aml->len;
+}
+
+uint32_t aml_open_field(struct aml *aml, const char *region)
+{
+	uint32_t block;
+
+	put_le(aml, OP_EXT, 1);
+	put_le(aml, OP_EXT_FIELD, 1);
+	block = aml->len;
+	put_name(aml, region);
+	put_le(aml, FIELD_ACCESS_DWORD, 1);
 	return block;
 }
 
@@ -142,6 +193,93 @@ void aml_integer(struct aml *aml, uint64_t value)
 		put_le(aml, OP_QWORD, 1);
 		put_le(aml, value, 8);
 	}
+}
+
+void aml_region_io(
+	struct aml *aml, const char *name, uint16_t port, uint16_t len)
+{
+	put_le(aml, OP_EXT, 1);
+	put_le(aml, OP_EXT_REGION, 1);
+	put_name(aml, name);
+	put_le(aml, REGION_SYSTEM_IO, 1);
+	aml_integer(aml, port);
+	aml_integer(aml, len);
+}
+
+void aml_field(struct aml *aml, const char *name, unsigned bits)
+{
+	assert(bits < 64); /* a length of one byte, not counting itself */
+	put_name(aml, name);
+	put_le(aml, bits, 1);
+}
+
+void aml_mutex(struct aml *aml, const char *name)
+{
+	put_le(aml, OP_EXT, 1);
+	put_le(aml, OP_EXT_MUTEX, 1);
+	put_name(aml, name);
+	put_le(aml, 0, 1); /* sync level */
+}
+
+void aml_acquire(struct aml *aml, const char *mutex)
+{
+	put_le(aml, OP_EXT, 1);
+	put_le(aml, OP_EXT_ACQUIRE, 1);
+	put_name(aml, mutex);
+	put_le(aml, 0xffff, 2);
+}
+
+void aml_release(struct aml *aml, const char *mutex)
+{
+	put_le(aml, OP_EXT, 1);
+	put_le(aml, OP_EXT_RELEASE, 1);
+	put_name(aml, mutex);
+}
+
+void aml_op(struct aml *aml, enum aml_op op)
+{
+	put_le(aml, op, 1);
+}
+
+void aml_local(struct aml *aml, unsigned n)
+{
+	assert(n < 8);
+	put_le(aml, OP_LOCAL0 + n, 1);
+}
+
+void aml_arg(struct aml *aml, unsigned n)
+{
+	assert(n < 7);
+	put_le(aml, OP_ARG0 + n, 1);
+}
+
+void aml_path(struct aml *aml, const char *path)
+{
+	size_t len = strlen(path);
+	const char *p;
+
+	if (path[0] != '\\') {
+		put_name(aml, path);
+		return;
+	}
+	assert(len % 5 == 0 && len / 5 <= UINT8_MAX);
+	put_le(aml, OP_ROOT, 1);
+	put_le(aml, OP_MULTI_NAME, 1);
+	put_le(aml, len / 5, 1);
+	/* A separator, then four characters. */
+	for (p = path; p < path + len; p += 5)
+		aml_put(aml, p + 1, 4);
+}
+
+void aml_buffer(struct aml *aml, const void *bytes, uint32_t len)
+{
+	uint32_t block;
+
+	put_le(aml, OP_BUFFER, 1);
+	block = aml->len;
+	aml_integer(aml, len);
+	aml_put(aml, bytes, len);
+	aml_close(aml, block);
 }
 
 void aml_string(struct aml *aml, const char *text)

@@ -33,12 +33,42 @@ void aml_put(struct aml *aml, const void *bytes, uint32_t len);
 uint32_t aml_open_scope(struct aml *aml, const char *name);
 uint32_t aml_open_device(struct aml *aml, const char *name);
 uint32_t aml_open_package(struct aml *aml, uint8_t elements);
+uint32_t aml_open_method(struct aml *aml, const char *name, unsigned args);
+uint32_t aml_open_if(struct aml *aml);	  /* followed by the predicate */
+uint32_t aml_open_while(struct aml *aml); /* the same */
+/* The fields of a region, accessed by 32 bits, unlocked. */
+uint32_t aml_open_field(struct aml *aml, const char *region);
 void aml_close(struct aml *aml, uint32_t block);
 
 /* Name (@name, ...): followed by one data object. */
 void aml_name(struct aml *aml, const char *name);
 
+/* Named objects: ports as an operation region, a field of @bits < 64 of the
+ * open block, a mutex. */
+void aml_region_io(
+	struct aml *aml, const char *name, uint16_t port, uint16_t len);
+void aml_field(struct aml *aml, const char *name, unsigned bits);
+void aml_mutex(struct aml *aml, const char *name);
+
+/* Terms of methods.  An operator is followed by its operands; @path is a name,
+ * or names from the root, "\\_SB_.CPUS.SCAN", of a method, field or device. */
+enum aml_op {
+	AML_STORE = 0x70,  /* source, target */
+	AML_AND = 0x7b,	   /* two operands, then aml_integer(0): no target */
+	AML_NOTIFY = 0x86, /* device, value */
+	AML_EQUAL = 0x93,  /* two operands */
+	AML_RETURN = 0xa4, /* value */
+	AML_BREAK = 0xa5,  /* nothing */
+};
+void aml_op(struct aml *aml, enum aml_op op);
+void aml_path(struct aml *aml, const char *path);
+void aml_local(struct aml *aml, unsigned n);	      /* < 8 */
+void aml_arg(struct aml *aml, unsigned n);	      /* < 7 */
+void aml_acquire(struct aml *aml, const char *mutex); /* for ever */
+void aml_release(struct aml *aml, const char *mutex);
+
 /* Data objects. */
+void aml_buffer(struct aml *aml, const void *bytes, uint32_t len);
 void aml_integer(struct aml *aml, uint64_t value);
 void aml_string(struct aml *aml, const char *text);
 /* @id: "PNP0501": three capitals and four hex digits, packed as EISAID(). */

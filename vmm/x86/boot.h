@@ -38,6 +38,9 @@ struct boot_spec {
 	enum boot_protocol protocol;
 	unsigned cpus;		 /* present at start; APIC ids 0 .. cpus - 1 */
 	unsigned cpus_max;	 /* listed in MADT; >= cpus */
+	const bool *cpu_present; /* by id, cpus_max of them, instead of cpus;
+				  * ACPI only; NULL: the first cpus ones */
+	bool cpu_hotplug;	 /* they come and go: ACPI only */
 	unsigned virtio_devices; /* slots 0 .. n - 1 of vmm/layout.h */
 	bool serial;		 /* COM1 is there */
 	bool pvpanic;

@@ -1,141 +1,98 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vmm/x86/vcpu_state.c - see vcpu_state.h for the orders and their reasons. */
+/*
+ * vmm/x86/vcpu_state.c - see vcpu_state.h for the orders and their reasons.
+ *
+ * The kvm_run page (KVM_CAP_SYNC_REGS) replaces three getters or two setters by
+ * one KVM_RUN that does not enter the guest.  That KVM_RUN is not the vCPU
+ * thread's, and KVM before Linux 6.13 waits for a grace period when the thread
+ * changes, far longer than what is gained; so it is used from there on.
+ */
 #include "vmm/x86/vcpu_state.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/utsname.h>
 
 #include "migrate/state.h"
 #include "vmm/error.h"
 #include "vmm/kvm.h"
+#include "vmm/log.h"
 #include "vmm/x86/msr.h"
+#include "vmm/x86/vcpu_fields.h"
+#include "vmm/x86/vcpu_msrs.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 #define XSAVE_LEGACY_BYTES 4096u
-#define MSR_INDEX_MAX	   4096u
 
-#define MSR_TSC		 0x10u
-#define MSR_TSC_DEADLINE 0x6e0u
+#define SYNC_SAVE (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS)
+/* Events are set last, by their own ioctl. */
+#define SYNC_LOAD (KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS)
 
-/* State that KVM keeps and does not list: the MTRRs. */
-static const uint32_t unlisted[] = {0x2ff, 0x250, 0x258, 0x259, 0x268, 0x269,
-	0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f, 0x200, 0x201, 0x202, 0x203,
-	0x204, 0x205, 0x206, 0x207, 0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d,
-	0x20e, 0x20f};
+/* ---- the scratch ---- */
 
-/* Everything but MSRs and xsave, whose sizes depend on the host. */
-struct fixed {
-	struct kvm_mp_state mp;
-	struct kvm_regs regs;
-	struct kvm_sregs sregs;
-	struct kvm_debugregs debug;
-	struct kvm_xcrs xcrs;
-	struct kvm_lapic_state lapic;
-	struct kvm_vcpu_events events;
-};
-
-static int msr_list(int kvm_fd, struct kvm_msr_list **ret)
+/* Since when KVM_RUN may change threads without waiting. */
+static bool cheap_thread_change(void)
 {
-	struct kvm_msr_list probe = {.nmsrs = 0}, *list;
-	int code;
+	unsigned major = 0, minor = 0;
+	struct utsname name;
 
-	/* The first call only tells the count, with E2BIG. */
-	code = kvm_ioctl(kvm_fd, KVM_GET_MSR_INDEX_LIST, &probe);
-	if (code < 0 && code != -E2BIG)
-		return code;
-	if (probe.nmsrs == 0 || probe.nmsrs > MSR_INDEX_MAX)
-		return -ENOTSUP;
-	list = calloc(
-		1, sizeof(*list) + probe.nmsrs * sizeof(list->indices[0]));
-	if (!list)
+	if (uname(&name) < 0 ||
+		sscanf(name.release, "%u.%u", &major, &minor) != 2)
+		return false;
+	return major > 6 || (major == 6 && minor >= 13);
+}
+
+static int alloc_buffers(struct vcpu_scratch *s)
+{
+	s->msr_index = calloc(VCPU_STATE_MSRS_MAX, sizeof(uint32_t));
+	s->msrs = calloc(
+		1, sizeof(struct kvm_msrs) +
+			   VCPU_STATE_MSRS_MAX * sizeof(struct kvm_msr_entry));
+	s->xsave = calloc(1, s->xsave_bytes);
+	if (s->nested_bytes > 0)
+		s->nested = calloc(1, s->nested_bytes);
+	if (!s->msr_index || !s->msrs || !s->xsave ||
+		(s->nested_bytes > 0 && !s->nested))
 		return -ENOMEM;
-	list->nmsrs = probe.nmsrs;
-	code = kvm_ioctl(kvm_fd, KVM_GET_MSR_INDEX_LIST, list);
-	if (code < 0) {
-		free(list);
-		return code;
-	}
-	*ret = list;
-	return 0;
-}
-
-static bool in_list(const struct kvm_msr_list *list, uint32_t index)
-{
-	uint32_t i;
-
-	for (i = 0; i < list->nmsrs; i++)
-		if (list->indices[i] == index)
-			return true;
-	return false;
-}
-
-/* What to save, in the order in which it is to be loaded. */
-static void choose_msrs(struct vcpu_scratch *s, const struct kvm_msr_list *list)
-{
-	uint32_t i, n = 0;
-
-	if (in_list(list, MSR_TSC))
-		s->msr_index[n++] = MSR_TSC;
-	for (i = 0; i < COUNT(unlisted); i++)
-		if (!in_list(list, unlisted[i]))
-			s->msr_index[n++] = unlisted[i];
-	for (i = 0; i < list->nmsrs; i++)
-		if (list->indices[i] != MSR_TSC &&
-			list->indices[i] != MSR_TSC_DEADLINE)
-			s->msr_index[n++] = list->indices[i];
-	if (in_list(list, MSR_TSC_DEADLINE))
-		s->msr_index[n++] = MSR_TSC_DEADLINE;
-	s->msr_count = n;
-}
-
-static int check_sizes(uint32_t msrs, size_t xsave_bytes, struct error *err)
-{
-	if (msrs > VCPU_STATE_MSRS_MAX - COUNT(unlisted))
-		return error_set(err, -ENOTSUP,
-			"KVM lists %u MSRs, at most %zu can be saved", msrs,
-			VCPU_STATE_MSRS_MAX - COUNT(unlisted));
-	if (xsave_bytes > VCPU_STATE_XSAVE_MAX)
-		return error_set(err, -ENOTSUP,
-			"KVM's xsave area has %zu bytes, at most %u can be "
-			"saved",
-			xsave_bytes, VCPU_STATE_XSAVE_MAX);
 	return 0;
 }
 
 int vcpu_scratch_init(struct vcpu_scratch *scratch, int kvm_fd,
-	size_t xsave_bytes, struct error *err)
+	const struct kvm_caps *caps, struct error *err)
 {
-	struct kvm_msr_list *list = NULL;
+	size_t xsave = (size_t)caps->value[KVM_HAS_XSAVE2];
+	size_t nested = (size_t)caps->value[KVM_HAS_NESTED_STATE];
 	int code;
 
 	memset(scratch, 0, sizeof(*scratch));
-	code = msr_list(kvm_fd, &list);
+	if (xsave > VCPU_STATE_XSAVE_MAX || nested > VCPU_STATE_NESTED_MAX)
+		return error_set(err, -ENOTSUP,
+			"KVM's %s area has %zu bytes, at most %u can be saved",
+			xsave > VCPU_STATE_XSAVE_MAX ? "xsave" : "nested state",
+			xsave > VCPU_STATE_XSAVE_MAX ? xsave : nested,
+			VCPU_STATE_XSAVE_MAX);
+	scratch->xsave_bytes =
+		xsave < XSAVE_LEGACY_BYTES ? XSAVE_LEGACY_BYTES : xsave;
+	if (nested >= sizeof(struct kvm_nested_state))
+		scratch->nested_bytes = nested;
+	scratch->sync_regs =
+		kvm_caps_has(caps, KVM_HAS_SYNC_REGS) && cheap_thread_change();
+	scratch->sregs2 = kvm_caps_has(caps, KVM_HAS_SREGS2);
+	scratch->tsc_offset = kvm_caps_has(caps, KVM_HAS_VCPU_ATTRIBUTES);
+	scratch->tsc_scaling = kvm_caps_has(caps, KVM_HAS_TSC_CONTROL);
+	code = alloc_buffers(scratch);
 	if (code < 0)
-		return error_errno(err, code, "KVM_GET_MSR_INDEX_LIST");
-	code = check_sizes(list->nmsrs, xsave_bytes, err);
-	if (code < 0) {
-		free(list);
-		return code;
-	}
-	scratch->xsave_bytes = xsave_bytes < XSAVE_LEGACY_BYTES
-				       ? XSAVE_LEGACY_BYTES
-				       : xsave_bytes;
-	scratch->msr_index = calloc(VCPU_STATE_MSRS_MAX, sizeof(uint32_t));
-	scratch->msrs = calloc(
-		1, sizeof(struct kvm_msrs) +
-			   VCPU_STATE_MSRS_MAX * sizeof(struct kvm_msr_entry));
-	scratch->xsave = calloc(1, scratch->xsave_bytes);
-	if (!scratch->msr_index || !scratch->msrs || !scratch->xsave) {
-		free(list);
+		error_errno(err, code, "vCPU state buffers");
+	else
+		code = vcpu_msrs_choose(scratch, kvm_fd, err);
+	if (code < 0)
 		vcpu_scratch_fini(scratch);
-		return error_errno(err, -ENOMEM, "vCPU state buffers");
-	}
-	choose_msrs(scratch, list);
-	free(list);
-	return 0;
+	return code;
 }
 
 void vcpu_scratch_fini(struct vcpu_scratch *scratch)
@@ -143,74 +100,16 @@ void vcpu_scratch_fini(struct vcpu_scratch *scratch)
 	free(scratch->msr_index);
 	free(scratch->msrs);
 	free(scratch->xsave);
+	free(scratch->nested);
 	memset(scratch, 0, sizeof(*scratch));
 }
 
-/* KVM_GET_MSRS stops at the first MSR it cannot read (listed, but absent for
- * this CPUID); that one is dropped from the list and the rest read again. */
-static int get_msrs(int vcpu_fd, struct vcpu_scratch *s)
+void vcpu_state_begin(struct vcpu_scratch *scratch)
 {
-	uint32_t i;
-	int done;
-
-	for (;;) {
-		for (i = 0; i < s->msr_count; i++)
-			s->msrs->entries[i] = (struct kvm_msr_entry){
-				.index = s->msr_index[i]};
-		s->msrs->nmsrs = s->msr_count;
-		if (s->msr_count == 0)
-			return 0;
-		done = kvm_ioctl(vcpu_fd, KVM_GET_MSRS, s->msrs);
-		if (done < 0)
-			return done;
-		if ((uint32_t)done >= s->msr_count)
-			return 0;
-		memmove(&s->msr_index[done], &s->msr_index[done + 1],
-			(s->msr_count - (uint32_t)done - 1) * sizeof(uint32_t));
-		s->msr_count--;
-	}
+	scratch->instant = false;
 }
 
-/* KVM_SET_MSRS stops at the first it refuses.  Read-only ones that already
- * hold the wanted value are no error. */
-static int set_msrs(int vcpu_fd, struct kvm_msrs *msrs, struct error *err)
-{
-	struct kvm_msrs *part;
-	uint32_t at = 0, left;
-	uint64_t now;
-	int done;
-
-	part = calloc(
-		1, sizeof(*part) + msrs->nmsrs * sizeof(part->entries[0]));
-	if (!part)
-		return error_errno(err, -ENOMEM, "MSRs");
-	while (at < msrs->nmsrs) {
-		left = msrs->nmsrs - at;
-		part->nmsrs = left;
-		memcpy(part->entries, &msrs->entries[at],
-			left * sizeof(part->entries[0]));
-		done = kvm_ioctl(vcpu_fd, KVM_SET_MSRS, part);
-		if (done < 0) {
-			free(part);
-			return error_errno(err, done, "KVM_SET_MSRS");
-		}
-		at += (uint32_t)done;
-		if (at == msrs->nmsrs)
-			break;
-		if (msr_get(vcpu_fd, msrs->entries[at].index, &now) < 0 ||
-			now != msrs->entries[at].data) {
-			free(part);
-			return error_set(err, -EPROTO,
-				"MSR 0x%x: this host refuses the value "
-				"0x%" PRIx64 " (another CPU or KVM version?)",
-				msrs->entries[at].index,
-				(uint64_t)msrs->entries[at].data);
-		}
-		at++;
-	}
-	free(part);
-	return 0;
-}
+/* ---- calls ---- */
 
 struct call {
 	unsigned long request;
@@ -237,18 +136,289 @@ static int run_calls(
 		request, arg, #request                                         \
 	}
 
-static void put(struct state_writer *w, const struct fixed *f,
-	const struct vcpu_scratch *s)
+/* KVM_RUN that only exchanges registers with the page.  False: it did not; what
+ * it should have set is no longer asked for. */
+static bool exchange(
+	int vcpu_fd, struct kvm_run *run, uint64_t valid, uint64_t dirty)
+{
+	bool taken;
+
+	__atomic_store_n(&run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	run->kvm_valid_regs = valid;
+	run->kvm_dirty_regs = dirty;
+	taken = ioctl(vcpu_fd, KVM_RUN, 0) < 0 && errno == EINTR &&
+		run->kvm_dirty_regs == 0;
+	run->kvm_valid_regs = 0;
+	run->kvm_dirty_regs = 0;
+	return taken;
+}
+
+/* ---- the TSC ---- */
+
+static int tsc_attr(int vcpu_fd, unsigned long request, uint64_t *offset)
+{
+	struct kvm_device_attr attr = {
+		.group = KVM_VCPU_TSC_CTRL,
+		.attr = KVM_VCPU_TSC_OFFSET,
+		.addr = (uint64_t)(uintptr_t)offset,
+	};
+
+	return kvm_ioctl(vcpu_fd, request, &attr);
+}
+
+static void learn_rate(int vcpu_fd, struct vcpu_scratch *s)
+{
+	int khz;
+
+	if (s->rate_known)
+		return;
+	khz = kvm_ioctl_num(vcpu_fd, KVM_GET_TSC_KHZ, 0);
+	s->host_khz = s->guest_khz = khz > 0 ? (uint32_t)khz : 0;
+	s->rate_known = true;
+}
+
+/* Restate the TSC that was read with the MSRs as of the round's instant, which
+ * is when the first vCPU's was read. */
+static int save_tsc(int vcpu_fd, struct vcpu_scratch *s)
+{
+	struct kvm_msr_entry *tsc = &s->msrs->entries[0];
+	uint64_t offset;
+	int code;
+
+	learn_rate(vcpu_fd, s);
+	if (!s->tsc_offset || s->msrs->nmsrs == 0 ||
+		tsc->index != VCPU_MSR_TSC) {
+		s->instant = true;
+		return 0;
+	}
+	code = tsc_attr(vcpu_fd, KVM_GET_DEVICE_ATTR, &offset);
+	if (code < 0)
+		return code;
+	if (!s->instant) {
+		s->instant = true;
+		s->instant_tsc = tsc->data;
+		s->instant_offset = offset;
+	}
+	tsc->data = s->instant_tsc + (offset - s->instant_offset);
+	return 0;
+}
+
+static bool same_rate(uint32_t a, uint32_t b)
+{
+	uint64_t apart = a > b ? a - b : b - a;
+
+	return apart * 1000000 <= (uint64_t)b * VCPU_STATE_TSC_PPM;
+}
+
+/* Before anything is set: can the guest's TSC tick here as it did there? */
+static int check_rate(
+	int vcpu_fd, struct vcpu_scratch *s, uint32_t khz, struct error *err)
+{
+	learn_rate(vcpu_fd, s);
+	if (khz == 0 || s->host_khz == 0 || same_rate(khz, s->host_khz) ||
+		s->tsc_scaling)
+		return 0;
+	return error_set(err, -ENOTSUP,
+		"the guest's TSC ticks at %u kHz, this host's at %u kHz, and "
+		"its KVM cannot scale (move to a host of that rate, or one "
+		"with KVM_CAP_TSC_CONTROL)",
+		khz, s->host_khz);
+}
+
+/* A KVM may take offsets and not keep them: its guests see the host's TSC.
+ * Then nothing can be done but to say so, if the guest can tell. */
+static int check_kept(int vcpu_fd, struct vcpu_scratch *s, uint64_t offset,
+	uint64_t tsc, struct error *err)
+{
+	uint64_t kept, now;
+	int code;
+
+	code = tsc_attr(vcpu_fd, KVM_GET_DEVICE_ATTR, &kept);
+	if (code == 0 && kept == offset)
+		return 0;
+	s->tsc_offset = false;
+	if (code == 0)
+		code = msr_get(vcpu_fd, VCPU_MSR_TSC, &now);
+	if (code < 0)
+		return error_errno(err, code, "read the TSC");
+	if (now < tsc)
+		log_warn("load: this KVM cannot move the TSC: the guest sees "
+			 "it step back by %" PRIu64 " ticks",
+			tsc - now);
+	return 0;
+}
+
+/* A vCPU that was scaled once is told again, even to go back. */
+static int load_rate(
+	int vcpu_fd, struct vcpu_scratch *s, uint32_t khz, struct error *err)
+{
+	int code;
+
+	if (khz == 0 || s->host_khz == 0)
+		return 0;
+	if (same_rate(khz, s->host_khz))
+		khz = s->host_khz;
+	if (khz == s->host_khz && !s->scaled)
+		return 0;
+	code = kvm_ioctl_num(vcpu_fd, KVM_SET_TSC_KHZ, khz);
+	if (code < 0)
+		return error_errno(err, code, "KVM_SET_TSC_KHZ %u", khz);
+	s->scaled = true;
+	s->guest_khz = khz;
+	return 0;
+}
+
+/* An offset that makes the TSC go on from @tsc as of the round's instant.  The
+ * TSC is the host's, scaled, plus the offset. */
+static int load_tsc(
+	int vcpu_fd, struct vcpu_scratch *s, uint64_t tsc, struct error *err)
+{
+	bool first = !s->instant;
+	uint64_t offset, now;
+	int code = 0;
+
+	if (first) {
+		code = tsc_attr(vcpu_fd, KVM_GET_DEVICE_ATTR, &offset);
+		if (code == 0)
+			code = msr_get(vcpu_fd, VCPU_MSR_TSC, &now);
+		if (code < 0)
+			return error_errno(err, code, "read the TSC");
+		s->instant = true;
+		s->instant_tsc = now - offset;
+	}
+	offset = tsc - s->instant_tsc;
+	code = tsc_attr(vcpu_fd, KVM_SET_DEVICE_ATTR, &offset);
+	if (code < 0)
+		return error_errno(err, code, "set the TSC offset");
+	return first ? check_kept(vcpu_fd, s, offset, tsc, err) : 0;
+}
+
+/* ---- nested state ---- */
+
+/* Has the guest ever become a hypervisor?  A header alone with nothing in it
+ * says no. */
+static bool nested_used(const struct kvm_nested_state *n)
+{
+	if (n->size > sizeof(*n))
+		return true;
+	if (n->format == KVM_STATE_NESTED_FORMAT_VMX)
+		return n->hdr.vmx.vmxon_pa != UINT64_MAX;
+	return n->flags & ~KVM_STATE_NESTED_GIF_SET;
+}
+
+static int get_nested(int vcpu_fd, struct vcpu_scratch *s, bool *ret_used)
+{
+	int code;
+
+	*ret_used = false;
+	if (!s->nested)
+		return 0;
+	memset(s->nested, 0, s->nested_bytes);
+	s->nested->size = (uint32_t)s->nested_bytes;
+	code = kvm_ioctl(vcpu_fd, KVM_GET_NESTED_STATE, s->nested);
+	/* KVM says EINVAL when this vCPU's CPUID has no virtualisation. */
+	if (code == -EINVAL)
+		return 0;
+	if (code == 0)
+		*ret_used = nested_used(s->nested);
+	return code < 0 ? code : 0;
+}
+
+/* As at power-on: what the life before left must not stay. */
+static void clear_nested(struct kvm_nested_state *n)
+{
+	uint16_t format = n->format;
+
+	memset(n, 0, sizeof(*n));
+	n->format = format;
+	n->size = sizeof(*n);
+	if (format == KVM_STATE_NESTED_FORMAT_VMX) {
+		n->hdr.vmx.vmxon_pa = UINT64_MAX;
+		n->hdr.vmx.vmcs12_pa = UINT64_MAX;
+	} else {
+		n->flags = KVM_STATE_NESTED_GIF_SET;
+	}
+}
+
+static int read_nested(struct state_reader *r, struct vcpu_scratch *s,
+	uint32_t *ret_bytes, struct error *err)
+{
+	uint32_t bytes = state_get_u32(r);
+
+	if (r->error == 0 && bytes > 0 && !s->nested) {
+		r->error = -ENOTSUP;
+		return error_set(err, -ENOTSUP,
+			"the guest is a hypervisor, and this KVM cannot load "
+			"nested state (enable nesting: kvm_intel or kvm_amd "
+			"with nested=1)");
+	}
+	if (r->error == 0 && bytes > 0 &&
+		(bytes < sizeof(*s->nested) || bytes > s->nested_bytes))
+		return state_reject(r, err, "nested state of another size");
+	if (r->error == 0 && bytes > 0) {
+		memset(s->nested, 0, s->nested_bytes);
+		state_get_bytes(r, s->nested, bytes);
+		if (r->error == 0 && s->nested->size != bytes)
+			return state_reject(
+				r, err, "nested state and its size disagree");
+	}
+	*ret_bytes = bytes;
+	return r->error;
+}
+
+static int load_nested(
+	int vcpu_fd, struct vcpu_scratch *s, uint32_t bytes, struct error *err)
+{
+	bool used = true;
+	int code = 0;
+
+	if (!s->nested)
+		return 0;
+	if (bytes == 0) {
+		code = get_nested(vcpu_fd, s, &used);
+		clear_nested(s->nested);
+	}
+	if (code == 0 && used)
+		code = kvm_ioctl(vcpu_fd, KVM_SET_NESTED_STATE, s->nested);
+	return code < 0 ? error_errno(err, code, "KVM_SET_NESTED_STATE") : 0;
+}
+
+/* ---- save ---- */
+
+/* Registers and events.  Those of PAE paging the page does not hold. */
+static int get_registers(int vcpu_fd, struct kvm_run *run,
+	struct vcpu_scratch *s, struct vcpu_fields *f, struct error *err)
+{
+	struct kvm_sregs sregs;
+	const struct call plain[] = {
+		CALL(KVM_GET_REGS, &f->regs),
+		CALL(KVM_GET_SREGS, &sregs),
+		CALL(KVM_GET_VCPU_EVENTS, &f->events),
+	};
+	const struct call full[] = {CALL(KVM_GET_SREGS2, &f->sregs)};
+	int code = 0;
+
+	if (run && s->sync_regs && exchange(vcpu_fd, run, SYNC_SAVE, 0)) {
+		f->regs = run->s.regs.regs;
+		sregs = run->s.regs.sregs;
+		f->events = run->s.regs.events;
+	} else {
+		code = run_calls(vcpu_fd, plain, COUNT(plain), err);
+	}
+	if (code < 0)
+		return code;
+	vcpu_fields_from_sregs(&sregs, &f->sregs);
+	if (s->sregs2 && vcpu_fields_pae(sregs.cr0, sregs.cr4, sregs.efer))
+		code = run_calls(vcpu_fd, full, COUNT(full), err);
+	return code;
+}
+
+static void put(struct state_writer *w, const struct vcpu_fields *f,
+	const struct vcpu_scratch *s, bool nested)
 {
 	uint32_t i;
 
-	state_put_u32(w, f->mp.mp_state);
-	state_put_bytes(w, &f->regs, sizeof(f->regs));
-	state_put_bytes(w, &f->sregs, sizeof(f->sregs));
-	state_put_bytes(w, &f->debug, sizeof(f->debug));
-	state_put_bytes(w, &f->xcrs, sizeof(f->xcrs));
-	state_put_bytes(w, &f->lapic, sizeof(f->lapic));
-	state_put_bytes(w, &f->events, sizeof(f->events));
+	vcpu_fields_put(w, f);
 	state_put_u32(w, (uint32_t)s->xsave_bytes);
 	state_put_bytes(w, s->xsave, s->xsave_bytes);
 	state_put_u32(w, s->msrs->nmsrs);
@@ -256,25 +426,27 @@ static void put(struct state_writer *w, const struct fixed *f,
 		state_put_u32(w, s->msrs->entries[i].index);
 		state_put_u64(w, s->msrs->entries[i].data);
 	}
+	state_put_u32(w, nested ? s->nested->size : 0);
+	if (nested)
+		state_put_bytes(w, s->nested, s->nested->size);
 }
 
-int vcpu_state_save(int vcpu_fd, struct vcpu_scratch *scratch,
-	struct state_writer *w, struct error *err)
+int vcpu_state_save(int vcpu_fd, struct kvm_run *run,
+	struct vcpu_scratch *scratch, struct state_writer *w, struct error *err)
 {
-	struct fixed f;
-	const struct call calls[] = {
+	struct vcpu_fields f;
+	const struct call first[] = {
 		CALL(KVM_GET_MP_STATE, &f.mp),
-		CALL(KVM_GET_REGS, &f.regs),
-		CALL(KVM_GET_SREGS, &f.sregs),
 		CALL(KVM_GET_XCRS, &f.xcrs),
 		CALL(KVM_GET_DEBUGREGS, &f.debug),
 		CALL(KVM_GET_LAPIC, &f.lapic),
 	};
+	bool nested;
 	int code;
 
 	memset(&f, 0, sizeof(f));
 	memset(scratch->xsave, 0, scratch->xsave_bytes);
-	code = run_calls(vcpu_fd, calls, COUNT(calls), err);
+	code = run_calls(vcpu_fd, first, COUNT(first), err);
 	if (code < 0)
 		return code;
 	code = kvm_ioctl(vcpu_fd,
@@ -283,28 +455,32 @@ int vcpu_state_save(int vcpu_fd, struct vcpu_scratch *scratch,
 		scratch->xsave);
 	if (code < 0)
 		return error_errno(err, code, "KVM_GET_XSAVE");
-	code = get_msrs(vcpu_fd, scratch);
+	code = vcpu_msrs_get(vcpu_fd, scratch);
+	if (code == 0)
+		code = save_tsc(vcpu_fd, scratch);
 	if (code < 0)
 		return error_errno(err, code, "KVM_GET_MSRS");
-	code = kvm_ioctl(vcpu_fd, KVM_GET_VCPU_EVENTS, &f.events);
+	f.tsc_khz = scratch->guest_khz;
+	code = get_nested(vcpu_fd, scratch, &nested);
 	if (code < 0)
-		return error_errno(err, code, "KVM_GET_VCPU_EVENTS");
-	put(w, &f, scratch);
-	return 0;
+		return error_errno(err, code, "KVM_GET_NESTED_STATE");
+	code = get_registers(vcpu_fd, run, scratch, &f, err);
+	if (code == 0)
+		put(w, &f, scratch, nested);
+	return code;
 }
 
-static int get(struct state_reader *r, struct fixed *f, struct vcpu_scratch *s,
-	struct error *err)
-{
-	uint32_t bytes, count, i;
+/* ---- load ---- */
 
-	f->mp.mp_state = state_get_u32(r);
-	state_get_bytes(r, &f->regs, sizeof(f->regs));
-	state_get_bytes(r, &f->sregs, sizeof(f->sregs));
-	state_get_bytes(r, &f->debug, sizeof(f->debug));
-	state_get_bytes(r, &f->xcrs, sizeof(f->xcrs));
-	state_get_bytes(r, &f->lapic, sizeof(f->lapic));
-	state_get_bytes(r, &f->events, sizeof(f->events));
+/* The whole section, checked. */
+static int get(struct state_reader *r, struct vcpu_fields *f,
+	struct vcpu_scratch *s, uint32_t *ret_nested, struct error *err)
+{
+	const char *why;
+	uint32_t bytes;
+	int code;
+
+	vcpu_fields_get(r, f);
 	bytes = state_get_u32(r);
 	if (r->error == 0 && bytes > s->xsave_bytes)
 		return state_reject(r, err,
@@ -312,47 +488,125 @@ static int get(struct state_reader *r, struct fixed *f, struct vcpu_scratch *s,
 			"missing here)");
 	memset(s->xsave, 0, s->xsave_bytes);
 	state_get_bytes(r, s->xsave, bytes);
-	count = state_get_u32(r);
-	if (r->error == 0 && count > VCPU_STATE_MSRS_MAX)
-		return state_reject(r, err, "too many MSRs");
-	for (i = 0; r->error == 0 && i < count; i++)
-		s->msrs->entries[i] = (struct kvm_msr_entry){
-			.index = state_get_u32(r),
-			.data = state_get_u64(r),
-		};
-	s->msrs->nmsrs = count;
-	if (r->error == 0 && f->xcrs.nr_xcrs > KVM_MAX_XCRS)
-		return state_reject(r, err, "too many XCRs");
-	return state_reader_end(r);
+	if (r->error < 0)
+		return state_reader_end(r);
+	why = vcpu_fields_check(f);
+	if (!why)
+		why = vcpu_fields_check_xsave(s->xsave, bytes);
+	if (why)
+		return state_reject(r, err, why);
+	code = vcpu_msrs_read(r, s, err);
+	if (code == 0)
+		code = read_nested(r, s, ret_nested, err);
+	return code < 0 ? code : state_reader_end(r);
 }
 
-int vcpu_state_load(int vcpu_fd, struct vcpu_scratch *scratch,
-	struct state_reader *r, struct error *err)
+/* Take the TSC out of the MSRs if it is set as an offset. */
+static bool take_tsc(struct vcpu_scratch *s, uint64_t *ret_tsc)
 {
-	struct fixed f;
-	const struct call before[] = {
-		CALL(KVM_SET_REGS, &f.regs),
-		CALL(KVM_SET_SREGS, &f.sregs),
-		CALL(KVM_SET_XCRS, &f.xcrs),
-		CALL(KVM_SET_XSAVE, scratch->xsave),
-		CALL(KVM_SET_DEBUGREGS, &f.debug),
-		CALL(KVM_SET_LAPIC, &f.lapic),
+	struct kvm_msrs *m = s->msrs;
+	uint32_t i;
+
+	if (!s->tsc_offset)
+		return false;
+	for (i = 0; i < m->nmsrs; i++)
+		if (m->entries[i].index == VCPU_MSR_TSC)
+			break;
+	if (i == m->nmsrs)
+		return false;
+	*ret_tsc = m->entries[i].data;
+	m->nmsrs--;
+	memmove(&m->entries[i], &m->entries[i + 1],
+		(m->nmsrs - i) * sizeof(m->entries[0]));
+	return true;
+}
+
+/* General and system registers.  The page takes them from a vCPU only that may
+ * run, and not the directory pointers of PAE, which KVM would then read from
+ * guest memory. */
+static int set_registers(int vcpu_fd, struct kvm_run *run,
+	struct vcpu_scratch *s, struct vcpu_fields *f, bool *ret_mp_set,
+	struct error *err)
+{
+	bool pointers = f->sregs.flags & KVM_SREGS2_FLAGS_PDPTRS_VALID;
+	bool runs = f->mp.mp_state == KVM_MP_STATE_RUNNABLE ||
+		    f->mp.mp_state == KVM_MP_STATE_HALTED;
+	struct kvm_sregs sregs;
+	const struct call mp[] = {CALL(KVM_SET_MP_STATE, &f->mp)};
+	const struct call plain[] = {
+		CALL(KVM_SET_REGS, &f->regs),
+		CALL(KVM_SET_SREGS, &sregs),
 	};
-	const struct call after[] = {
-		CALL(KVM_SET_VCPU_EVENTS, &f.events),
-		CALL(KVM_SET_MP_STATE, &f.mp),
+	const struct call full[] = {
+		CALL(KVM_SET_REGS, &f->regs),
+		CALL(KVM_SET_SREGS2, &f->sregs),
 	};
 	int code;
 
+	vcpu_fields_to_sregs(&f->sregs, &sregs);
+	if (run && s->sync_regs && runs && !pointers) {
+		code = run_calls(vcpu_fd, mp, 1, err);
+		if (code < 0)
+			return code;
+		run->s.regs.regs = f->regs;
+		run->s.regs.sregs = sregs;
+		*ret_mp_set = exchange(vcpu_fd, run, 0, SYNC_LOAD);
+		if (*ret_mp_set)
+			return 0;
+		/* Refused: the setters say why. */
+	}
+	return run_calls(vcpu_fd, pointers && s->sregs2 ? full : plain, 2, err);
+}
+
+static int set_all(int vcpu_fd, struct kvm_run *run, struct vcpu_scratch *s,
+	struct vcpu_fields *f, uint32_t nested, struct error *err)
+{
+	const struct call lapic[] = {
+		CALL(KVM_SET_XCRS, &f->xcrs),
+		CALL(KVM_SET_XSAVE, s->xsave),
+		CALL(KVM_SET_DEBUGREGS, &f->debug),
+		CALL(KVM_SET_LAPIC, &f->lapic),
+	};
+	const struct call regs[] = {CALL(KVM_SET_REGS, &f->regs)};
+	const struct call last[] = {
+		CALL(KVM_SET_VCPU_EVENTS, &f->events),
+		CALL(KVM_SET_MP_STATE, &f->mp),
+	};
+	bool mp_set = false;
+	uint64_t tsc;
+	int code;
+
+	code = set_registers(vcpu_fd, run, s, f, &mp_set, err);
+	if (code == 0)
+		code = load_rate(vcpu_fd, s, f->tsc_khz, err);
+	if (code == 0 && take_tsc(s, &tsc))
+		code = load_tsc(vcpu_fd, s, tsc, err);
+	if (code == 0)
+		code = run_calls(vcpu_fd, lapic, COUNT(lapic), err);
+	if (code == 0)
+		code = vcpu_msrs_set(vcpu_fd, s, err);
+	if (code == 0)
+		code = load_nested(vcpu_fd, s, nested, err);
+	if (code == 0 && nested)
+		code = run_calls(vcpu_fd, regs, 1, err);
+	if (code == 0)
+		code = run_calls(vcpu_fd, last, mp_set ? 1 : 2, err);
+	return code;
+}
+
+int vcpu_state_load(int vcpu_fd, struct kvm_run *run,
+	struct vcpu_scratch *scratch, struct state_reader *r, struct error *err)
+{
+	struct vcpu_fields f;
+	uint32_t nested = 0;
+	int code;
+
 	memset(&f, 0, sizeof(f));
-	code = get(r, &f, scratch, err);
+	code = get(r, &f, scratch, &nested, err);
 	if (code < 0)
 		return code;
-	code = run_calls(vcpu_fd, before, COUNT(before), err);
+	code = check_rate(vcpu_fd, scratch, f.tsc_khz, err);
 	if (code < 0)
 		return code;
-	code = set_msrs(vcpu_fd, scratch->msrs, err);
-	if (code < 0)
-		return code;
-	return run_calls(vcpu_fd, after, COUNT(after), err);
+	return set_all(vcpu_fd, run, scratch, &f, nested, err);
 }

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmm/vm_migrate.c - see vm_migrate.h.  Orders come from migration threads and
+ * run on the VM's own (vm_call()); the dirty log is reached directly.
+ */
+#include "vmm/vm_migrate.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "migrate/dirty.h"
+#include "vmm/description.h"
+#include "vmm/error.h"
+#include "vmm/log.h"
+#include "vmm/machine.h"
+#include "vmm/vm_priv.h"
+
+/* A destination that gave up closes its images a moment later. */
+#define LOCK_TRIES   500u
+#define LOCK_WAIT_NS 10000000
+
+struct vm_migrate {
+	struct vm *vm;		 /* borrowed */
+	struct dirty_log *dirty; /* owned by the migrate thread; or NULL */
+};
+
+/* An order on its way to the VM's thread. */
+struct order {
+	struct vm_migrate *m;
+	struct state_writer *w;
+	const uint8_t *state;
+	uint64_t len;
+	bool paused;
+	int code;
+	struct error *err;
+};
+
+static int give(struct vm_migrate *m, void (*fn)(void *opaque), struct order *o)
+{
+	int code = vm_call(m->vm, fn, o);
+
+	return code < 0 ? error_errno(o->err, code, "reach the VM") : o->code;
+}
+
+/* ---- source ---- */
+
+static void stop_here(void *opaque)
+{
+	struct order *o = opaque;
+	struct vm *vm = o->m->vm;
+
+	o->paused = vm_is_paused(vm);
+	vm_pause(vm);
+	o->code = vm_save(vm, o->w, o->err);
+	if (o->code < 0) {
+		vm_resume(vm);
+		return;
+	}
+	machine_unlock_disks(vm);
+	vm->away = true;
+}
+
+static int guest_stop(void *opaque, struct state_writer *w, bool *ret_paused,
+	struct error *err)
+{
+	struct order o = {.m = opaque, .w = w, .err = err};
+	int code = give(o.m, stop_here, &o);
+
+	if (code == 0)
+		*ret_paused = o.paused;
+	return code;
+}
+
+static void restart_here(void *opaque)
+{
+	struct order *o = opaque;
+	struct vm *vm = o->m->vm;
+
+	o->code = machine_lock_disks(vm, o->err);
+	if (o->code < 0)
+		return;
+	vm->away = false;
+	vm_resume(vm);
+}
+
+static int guest_restart(void *opaque, struct error *err)
+{
+	static const struct timespec wait = {.tv_nsec = LOCK_WAIT_NS};
+	struct order o = {.m = opaque, .err = err};
+	unsigned tries = 0;
+	int code;
+
+	while ((code = give(o.m, restart_here, &o)) == -EBUSY &&
+		++tries < LOCK_TRIES)
+		nanosleep(&wait, NULL);
+	return code;
+}
+
+int vm_migrate_take_back(struct vm_migrate *m, struct error *err)
+{
+	struct order o = {.m = m, .err = err};
+
+	restart_here(&o);
+	return o.code;
+}
+
+/* ---- destination ---- */
+
+static void load_here(void *opaque)
+{
+	struct order *o = opaque;
+	struct vm *vm = o->m->vm;
+
+	o->code = vm_load(vm, o->state, o->len, o->err);
+	if (o->code == 0)
+		o->code = vm_claim(vm, o->err);
+}
+
+static int guest_load(
+	void *opaque, const uint8_t *state, uint64_t len, struct error *err)
+{
+	struct order o = {.m = opaque, .state = state, .len = len, .err = err};
+
+	return give(o.m, load_here, &o);
+}
+
+static void run_here(void *opaque)
+{
+	struct order *o = opaque;
+	struct vm *vm = o->m->vm;
+
+	vm->user_paused = o->paused;
+	if (!o->paused)
+		vm_resume(vm);
+}
+
+static int guest_run(void *opaque, bool paused, struct error *err)
+{
+	struct order o = {.m = opaque, .paused = paused, .err = err};
+
+	return give(o.m, run_here, &o);
+}
+
+/* ---- dirty log ---- */
+
+static int guest_dirty_start(void *opaque, struct error *err)
+{
+	struct vm_migrate *m = opaque;
+
+	return dirty_log_start(
+		m->vm->fd, &m->vm->gm, DIRTY_BEST, &m->dirty, err);
+}
+
+static int guest_dirty_sync(void *opaque, uint64_t *bitmap, struct error *err)
+{
+	struct vm_migrate *m = opaque;
+
+	return dirty_log_sync(m->dirty, bitmap, err);
+}
+
+static int guest_dirty_clear(void *opaque, const uint64_t *bitmap,
+	uint64_t first, uint64_t count, struct error *err)
+{
+	struct vm_migrate *m = opaque;
+
+	return dirty_log_clear(m->dirty, bitmap, first, count, err);
+}
+
+static void guest_dirty_stop(void *opaque)
+{
+	struct vm_migrate *m = opaque;
+
+	dirty_log_stop(m->dirty);
+	m->dirty = NULL;
+}
+
+static const struct migrate_guest_ops guest_ops = {
+	.dirty_start = guest_dirty_start,
+	.dirty_sync = guest_dirty_sync,
+	.dirty_clear = guest_dirty_clear,
+	.dirty_stop = guest_dirty_stop,
+	.stop = guest_stop,
+	.restart = guest_restart,
+	.load = guest_load,
+	.run = guest_run,
+};
+
+/* ---- life ---- */
+
+int vm_migrate_create(struct vm *vm, struct vm_migrate **ret, struct error *err)
+{
+	struct vm_migrate *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return error_errno(err, -ENOMEM, "migration");
+	m->vm = vm;
+	*ret = m;
+	return 0;
+}
+
+void vm_migrate_destroy(struct vm_migrate *m)
+{
+	if (!m)
+		return;
+	dirty_log_stop(m->dirty);
+	free(m);
+}
+
+struct migrate_guest vm_migrate_guest(struct vm_migrate *m)
+{
+	return (struct migrate_guest){
+		.ops = &guest_ops, .opaque = m, .gm = &m->vm->gm};
+}
+
+int vm_describe(struct vm *vm, char **ret_text, struct error *err)
+{
+	return description_make(vm->cfg, vm->cpuid, ret_text, err);
+}
