@@ -67,12 +67,15 @@ DEVICES := devices/device.o devices/serial.o devices/rtc.o devices/i8042.o \
 	devices/uart.o devices/charfd.o devices/cpu_hotplug.o
 VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o \
 	virtio/mmio.o virtio/rng.o virtio/blk.o virtio/console.o \
+	   \
+	 \
 	virtio/net.o virtio/net_data.o virtio/net_ctrl.o virtio/net_state.o \
 	virtio/backend/bucket.o virtio/backend/tap.o \
 	virtio/backend/user_net.o virtio/backend/user_net_poll.o \
 	virtio/backend/slirp_lib.o \
 	virtio/backend/disk.o virtio/backend/disk_open.o \
-	virtio/backend/disk_pool.o virtio/backend/disk_uring.o
+	virtio/backend/disk_pool.o virtio/backend/disk_uring.o \
+	 
 MIGRATE := migrate/dirty.o migrate/source.o migrate/source_greet.o \
 	migrate/source_precopy.o migrate/source_switch.o migrate/source_postcopy.o \
 	migrate/source_return.o migrate/source_timeline.o \
@@ -207,12 +210,12 @@ TSAN = $(if $(shell setarch -R true 2>/dev/null && echo y),setarch -R)
 deps: ## install (as root) or name the Debian packages for build and test
 	@tests/lib/deps.sh build test
 
-demo: ## build, explain this host, boot the bundled guest
+demo: ## build, explain this host, boot a guest and move it live
 	@tests/lib/deps.sh build
 	@+$(SUBMAKE) all
 	./godwit check
 	./godwit run -k kernels/hello
-	./godwit run -k kernels/work -c 2 -a 'smp=2 mem=16 passes=50'
+	tests/lib/demo.sh
 
 test: ## everything: unit, kvm, guest, sanitizers, fuzz seeds, models
 	@tests/lib/deps.sh test
