@@ -45,13 +45,13 @@ LOOP := loop/loop.o loop/bh.o loop/notify.o loop/timer.o loop/handlers.o \
 	loop/uring.o loop/polling.o loop/trace.o loop/replay.o loop/pool.o \
 	loop/thread.o
 VMM := vmm/error.o vmm/log.o vmm/config.o vmm/config_json.o \
-	vmm/config_list.o vmm/config_values.o vmm/config_net.o vmm/config_cpus.o vmm/config_cpu.o vmm/check_native.o vmm/check_host.o \
+	vmm/config_list.o vmm/config_values.o vmm/config_net.o    vmm/config_cpus.o vmm/config_cpu.o vmm/check_native.o vmm/check_host.o \
 	vmm/help.o vmm/dump_dtb.o \
-	vmm/check.o vmm/kvm.o vmm/vm.o vmm/loops.o vmm/vm_save.o vmm/machine.o vmm/machine_cpus.o vmm/machine_devices.o vmm/machine_net.o vmm/guestmem.o vmm/bus.o \
+	vmm/check.o vmm/kvm.o vmm/vm.o vmm/loops.o vmm/vm_save.o vmm/machine.o vmm/machine_cpus.o vmm/machine_devices.o vmm/machine_net.o  vmm/guestmem.o vmm/bus.o \
 	vmm/irq.o vmm/vcpu.o vmm/vcpu_park.o vmm/hotplug.o \
 	vmm/words.o vmm/description.o \
 	vmm/mover.o vmm/mover_in.o vmm/vm_migrate.o vmm/arrival.o \
-	vmm/commands_move.o vmm/throttle.o vmm/image.o vmm/terminal.o \
+	vmm/commands_move.o   vmm/throttle.o vmm/image.o vmm/terminal.o \
 	vmm/control.o vmm/control_line.o vmm/control_event.o \
 	vmm/control_socket.o vmm/commands.o vmm/runtime_dir.o \
 	vmm/client.o vmm/verbs.o vmm/verbs_run.o vmm/progress.o
@@ -66,9 +66,12 @@ DEVICES := devices/device.o devices/serial.o devices/rtc.o devices/i8042.o \
 	devices/power.o devices/debug_exit.o devices/pvpanic.o \
 	devices/uart.o devices/charfd.o devices/cpu_hotplug.o
 VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o \
-	virtio/mmio.o virtio/rng.o virtio/blk.o virtio/console.o \
+	virtio/mmio.o virtio/rng.o virtio/blk.o   \
+	  virtio/console.o \
 	   \
 	 \
+	   \
+	  \
 	virtio/net.o virtio/net_data.o virtio/net_ctrl.o virtio/net_state.o \
 	virtio/backend/bucket.o virtio/backend/tap.o \
 	virtio/backend/user_net.o virtio/backend/user_net_poll.o \
@@ -76,7 +79,7 @@ VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o \
 	virtio/backend/disk.o virtio/backend/disk_open.o \
 	virtio/backend/disk_pool.o virtio/backend/disk_uring.o \
 	 
-MIGRATE := migrate/dirty.o migrate/source.o migrate/source_greet.o \
+MIGRATE :=  migrate/dirty.o migrate/source.o migrate/source_greet.o \
 	migrate/source_precopy.o migrate/source_switch.o migrate/source_postcopy.o \
 	migrate/source_return.o migrate/source_timeline.o \
 	migrate/state.o migrate/stats.o migrate/crc32c.o migrate/wire.o migrate/wire_put.o \
@@ -201,10 +204,11 @@ TSAN_UNIT = $(call suites,tsan/unit/,1200,$(TSAN),$(call unit_bins,tsan))
 TSAN_KVM = $(call suites,tsan/kvm/,1200,$(TSAN),$(call kvm_bins,tsan))
 FUZZ_SUITES = $(foreach f,$(FUZZ),'fuzz/$f@86400: tests/lib/fuzz.sh $f $(1)')
 MODEL_SUITES = $(if $(wildcard tests/model/run.sh),'model@3600: tests/model/run.sh')
+PROOF_SUITES = 'proof@3600: tests/proof/run.sh'
 # gcc's ThreadSanitizer cannot live with much address randomisation.
 TSAN = $(if $(shell setarch -R true 2>/dev/null && echo y),setarch -R)
 
-.PHONY: deps demo test check check-kvm check-guest check-san check-tsan fuzz \
+.PHONY: deps demo test check check-kvm check-guest check-san check-tsan fuzz proof \
 	lint fmt install clean
 
 deps: ## install (as root) or name the Debian packages for build and test
@@ -226,7 +230,8 @@ test: ## everything: unit, kvm, guest, sanitizers, fuzz seeds, models
 	-@tests/lib/fetch_kernels.sh >/dev/null
 	@$(RUN) $(UNIT_SUITES) $(KVM_SUITES) $(GUEST_SUITES) $(SAN_UNIT) \
 		$(SAN_KVM) $(TSAN_UNIT) \
-		$(call FUZZ_SUITES,$(FUZZ_TEST_SECONDS)) $(MODEL_SUITES)
+		$(call FUZZ_SUITES,$(FUZZ_TEST_SECONDS)) $(MODEL_SUITES) \
+		$(PROOF_SUITES)
 
 check: ## unit tests only, no privileges
 	@+$(SUBMAKE) unit-bins
@@ -250,6 +255,9 @@ check-tsan: ## unit and kvm tests under ThreadSanitizer
 	@+$(SUBMAKE) kernels
 	@+$(SUBMAKE) V=tsan unit-bins kvm-bins
 	@$(RUN) $(TSAN_UNIT) $(TSAN_KVM)
+
+proof: ## proofs by Frama-C's Eva (frama-c-base)
+	@$(RUN) $(PROOF_SUITES)
 
 fuzz: ## every fuzzer for FUZZ_SECONDS (60)
 	@+$(SUBMAKE) V=fuzz fuzz-bins
@@ -331,6 +339,27 @@ build/bench/vcpu: bench/vcpu/vcpu.c bench/lib/bench.c bench/lib/bench.h \
 	@mkdir -p $(@D)
 	gcc -std=gnu11 -D_GNU_SOURCE -I. $(WARN) -O2 -g -pthread -o $@ \
 		$(filter %.c %.a,$^) $(LDLIBS)
+
+# Its peer: QEMU's microvm.  gnuplot draws the plots.  Needs /dev/kvm.
+bench-migrate: all build/bench/migrate_floor build/bench/migrate_first ## moves, faults and restores beside QEMU and beside floors
+	@tests/lib/deps.sh bench
+	bench/migrate/migrate.py -n $(MIGRATE_ROUNDS) -o build/bench/migrate.json
+	bench/plot/plot.py cdf build/bench/migrate.json
+	for f in build/bench/migrate/*.jsonl; do \
+		bench/plot/plot.py timeline $$f || exit 1; done
+
+MIGRATE_ROUNDS ?= 5
+.PHONY: bench-migrate
+
+build/bench/migrate_floor: bench/migrate/floor.c
+	@mkdir -p $(@D)
+	gcc -std=gnu11 -D_GNU_SOURCE $(WARN) -O2 -g -pthread -o $@ $<
+
+build/bench/migrate_first: bench/migrate/first.c bench/lib/bench.c \
+		bench/lib/bench.h
+	@mkdir -p $(@D)
+	gcc -std=gnu11 -D_GNU_SOURCE -I. $(WARN) -O2 -g -o $@ \
+		$(filter %.c,$^) $(BENCH_LIBS)
 
 build/bench/start: bench/start/start.c
 build/bench/memory: bench/memory/memory.c

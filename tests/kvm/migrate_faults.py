@@ -8,7 +8,7 @@ or has the migration cancelled; for every N, until a migration is over before
 it gets that far.  Afterwards exactly one process has a guest that runs, or
 the report says why none can.  Prints TAP and the number of cases.
 GODWIT=FILE tests another binary; FAULTS=REGEX picks cases; FAULTS_STEP=K takes
-every K-th frame only.
+every K-th frame only (1; 7 of a sanitizer's build).
 """
 import os
 import re
@@ -19,8 +19,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import moves  # noqa: E402
 
-STEP = int(os.environ.get("FAULTS_STEP", "1"))
-LIMIT = 30
+STEP = int(os.environ.get("FAULTS_STEP", "7" if moves.SANITIZED else "1"))
+LIMIT = 60 if moves.SANITIZED else 30
 WORDS = "mem=2 passes=0 mode=rand fill=1 tick=20 report=20"
 
 
