@@ -228,7 +228,7 @@ test: ## everything: unit, kvm, guest, sanitizers, fuzz seeds, models
 	@+$(SUBMAKE) V=tsan unit-bins
 	@+$(SUBMAKE) V=fuzz fuzz-bins
 	-@tests/lib/fetch_kernels.sh >/dev/null
-	@$(RUN) $(UNIT_SUITES) $(KVM_SUITES) $(GUEST_SUITES) $(SAN_UNIT) \
+	@RUN_JOBS=$(JOBS) $(RUN) $(GUEST_SUITES) $(UNIT_SUITES) $(KVM_SUITES) $(SAN_UNIT) \
 		$(SAN_KVM) $(TSAN_UNIT) \
 		$(call FUZZ_SUITES,$(FUZZ_TEST_SECONDS)) $(MODEL_SUITES) \
 		$(PROOF_SUITES)
@@ -243,7 +243,7 @@ check-kvm: ## tests on this host's /dev/kvm
 
 check-guest: ## stock Debian guests on the nested bed, no /dev/kvm needed
 	@tests/lib/deps.sh test
-	@+$(SUBMAKE) all
+	@+$(SUBMAKE) all kvm-bins
 	@$(RUN) $(GUEST_SUITES)
 
 check-san: ## unit and kvm tests under AddressSanitizer and UBSan

@@ -48,6 +48,11 @@ tap_like 'the reason of a skip is shown' "$last" 'no such device'
 counts 'the output of a failure is shown' '0 passed, 1 failed, 0 skipped' 1 \
 	"a: printf '1..1\nnot ok 1\n# here is why\n'"
 tap_like 'a failed test explains itself' "$last" '# here is why'
+RUN_JOBS=3 counts 'suites that run at a time are added up, too' \
+	'4 passed, 1 failed, 1 skipped' 1 \
+	"a: printf '1..1\nok 1\n'" "b@9: printf '1..2\nok 1\nnot ok 2\n'" \
+	"c: printf '1..1\nok 1 # SKIP x\n'" "d/e: printf '1..1\nok 1\n'" \
+	"f: printf '1..1\nok 1\n'"
 counts 'no suites is no success to be proud of, but no failure' \
 	'0 passed, 0 failed, 0 skipped' 0
 tap_is 'the last line is kept in a file' "$(cat "$TEST_LOGS/summary")" \
