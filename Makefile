@@ -45,13 +45,13 @@ LOOP := loop/loop.o loop/bh.o loop/notify.o loop/timer.o loop/handlers.o \
 	loop/uring.o loop/polling.o loop/trace.o loop/replay.o loop/pool.o \
 	loop/thread.o
 VMM := vmm/error.o vmm/log.o vmm/config.o vmm/config_json.o \
-	vmm/config_list.o vmm/config_values.o vmm/config_net.o    vmm/config_cpus.o vmm/config_cpu.o vmm/check_native.o vmm/check_host.o \
+	vmm/config_list.o vmm/config_values.o vmm/config_net.o vmm/config_disk.o vmm/config_balloon.o vmm/config_vsock.o vmm/config_cpus.o vmm/config_cpu.o vmm/check_native.o vmm/check_host.o \
 	vmm/help.o vmm/dump_dtb.o \
-	vmm/check.o vmm/kvm.o vmm/vm.o vmm/loops.o vmm/vm_save.o vmm/machine.o vmm/machine_cpus.o vmm/machine_devices.o vmm/machine_net.o  vmm/guestmem.o vmm/bus.o \
+	vmm/check.o vmm/kvm.o vmm/vm.o vmm/loops.o vmm/vm_save.o vmm/machine.o vmm/machine_cpus.o vmm/machine_devices.o vmm/machine_net.o vmm/machine_disk.o vmm/guestmem.o vmm/bus.o \
 	vmm/irq.o vmm/vcpu.o vmm/vcpu_park.o vmm/hotplug.o \
 	vmm/words.o vmm/description.o \
 	vmm/mover.o vmm/mover_in.o vmm/vm_migrate.o vmm/arrival.o \
-	vmm/commands_move.o   vmm/throttle.o vmm/image.o vmm/terminal.o \
+	vmm/commands_move.o vmm/commands_disk.o vmm/commands_balloon.o vmm/throttle.o vmm/image.o vmm/terminal.o \
 	vmm/control.o vmm/control_line.o vmm/control_event.o \
 	vmm/control_socket.o vmm/commands.o vmm/runtime_dir.o \
 	vmm/client.o vmm/verbs.o vmm/verbs_run.o vmm/progress.o
@@ -66,20 +66,20 @@ DEVICES := devices/device.o devices/serial.o devices/rtc.o devices/i8042.o \
 	devices/power.o devices/debug_exit.o devices/pvpanic.o \
 	devices/uart.o devices/charfd.o devices/cpu_hotplug.o
 VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o \
-	virtio/mmio.o virtio/rng.o virtio/blk.o   \
-	  virtio/console.o \
-	   \
-	 \
-	   \
-	  \
+	virtio/mmio.o virtio/rng.o virtio/blk.o virtio/blk_merge.o virtio/blk_trim.o \
+	virtio/blk_throttle.o virtio/blk_state.o virtio/console.o \
+	virtio/vsock.o virtio/vsock_conn.o virtio/vsock_host.o \
+	virtio/backend/unix_socket.o \
+	virtio/balloon.o virtio/balloon_pages.o virtio/balloon_stats.o \
+	virtio/balloon_hint.o virtio/balloon_report.o \
 	virtio/net.o virtio/net_data.o virtio/net_ctrl.o virtio/net_state.o \
 	virtio/backend/bucket.o virtio/backend/tap.o \
 	virtio/backend/user_net.o virtio/backend/user_net_poll.o \
 	virtio/backend/slirp_lib.o \
 	virtio/backend/disk.o virtio/backend/disk_open.o \
 	virtio/backend/disk_pool.o virtio/backend/disk_uring.o \
-	 
-MIGRATE :=  migrate/dirty.o migrate/source.o migrate/source_greet.o \
+	virtio/backend/disk_change.o virtio/backend/disk_trim.o
+MIGRATE := migrate/phase.o migrate/dirty.o migrate/source.o migrate/source_greet.o \
 	migrate/source_precopy.o migrate/source_switch.o migrate/source_postcopy.o \
 	migrate/source_return.o migrate/source_timeline.o \
 	migrate/state.o migrate/stats.o migrate/crc32c.o migrate/wire.o migrate/wire_put.o \
@@ -103,15 +103,18 @@ UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire \
 	loop_uring loop_polling loop_thread loop_events loop_interleave image \
 	boot_bzimage boot_elf boot_tables reset_vector cpuid cpu_model cpuid_json \
 	acpi fdt iov virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console \
-	bucket virtio_net virtio_net_ctrl virtio_net_state tap user_net config_net \
-	virtio_state virtio_thread disk disk_faults disk_ends uart charfd serial \
-	rtc i8042 cpu_hotplug config_cpus power debug_exit pvpanic terminal pager \
-	snapshot snapshot_crash lazy control verbs migrate_stats words source \
-	source_ends dest dest_ends migrate
-KVM_TESTS := net check vm load hotplug vcpu_state run memory faults crash \
-	dirty
-FUZZ := net bzimage elf state cpuid device_state wire virtqueue virtio_mmio \
-	control snapshot
+	bucket config_vsock virtio_vsock virtio_vsock_state virtio_net \
+	virtio_net_ctrl virtio_net_state tap user_net config_net config_balloon \
+	virtio_balloon virtio_balloon_queues virtio_balloon_hint \
+	virtio_balloon_stats virtio_balloon_state virtio_state virtio_thread disk \
+	disk_faults disk_ends disk_trim virtio_blk_trim virtio_blk_flow config_disk \
+	uart charfd serial rtc i8042 cpu_hotplug config_cpus power debug_exit \
+	pvpanic terminal pager snapshot snapshot_crash lazy control verbs \
+	migrate_stats words source source_ends dest dest_ends migrate
+KVM_TESTS := balloon net check vm load hotplug vcpu_state run memory faults \
+	crash dirty
+FUZZ := blk vsock balloon net bzimage elf state cpuid device_state wire \
+	virtqueue virtio_mmio control snapshot
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
 KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)
@@ -178,13 +181,13 @@ RUN := tests/lib/run.sh
 
 # Scripts that print TAP, beside the programs of UNIT and KVM_TESTS.
 UNIT_SCRIPTS := runner.sh
-KVM_SCRIPTS := cli.sh control.sh terminal.py qemu_guests.sh migrate.py \
-	migrate_faults.py
+KVM_SCRIPTS := cli.sh control.sh disk.sh terminal.py vsock.py hostile.sh \
+	qemu_guests.sh migrate.py migrate_faults.py
 GUEST_SCRIPTS := stock.sh hotplug.sh
 
 export ASAN_OPTIONS ?= detect_leaks=1:handle_segv=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= print_stacktrace=1
-export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
+export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1:suppressions=$(CURDIR)/tests/lib/tsan.supp
 
 # suites(prefix, limit in seconds, command before the file, files).  The limits
 # only end what hangs; machines are noisy.

@@ -25,7 +25,7 @@
 #define WINDOW	  0x8000000000ull /* where the region is seen */
 #define PAGES_MIB 256u
 #define SHIFT	  9u /* cycles of a bucket, as a power of two */
-#define BUCKETS	  8192u
+#define BUCKETS	  16384u
 #define GAPS	  8u
 #define TICK_US	  1000u
 

@@ -157,7 +157,8 @@ static enum wire_owner decide(struct dest *d, const struct dest_peer *peer)
 	while (d->run == DEST_RUN_GOING && !peer->cut && err != ETIMEDOUT)
 		err = pthread_cond_timedwait(&d->cond, &d->lock, &ts);
 	owner = dest_owner_locked(d);
-	promised = owner == WIRE_OWNER_LOADED;
+	/* From the package on "yours" is a promise: COMMIT is refused. */
+	promised = owner != WIRE_OWNER_DESTINATION && d->state >= DEST_LISTEN;
 	if (promised)
 		d->disowned = true;
 	pthread_mutex_unlock(&d->lock);

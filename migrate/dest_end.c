@@ -130,6 +130,9 @@ static void let_go(struct dest *d)
 	dest_conn_shutdown(&d->urgent);
 	dest_postcopy_fini(d);
 	dest_stop_load(d);
+	/* The source may want the images while we still wait for a question. */
+	if (d->guest.ops && d->guest.ops->abandon)
+		d->guest.ops->abandon(d->guest.opaque);
 }
 
 static void deadline(struct timespec *ts, int timeout_ms)

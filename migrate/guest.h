@@ -53,6 +53,9 @@ struct migrate_guest_ops {
 	 * guest stays stopped.  After an error images are unlocked. */
 	int (*load)(void *opaque, const uint8_t *state, uint64_t len,
 		struct error *err);
+	/* It will never be ours: unlock the images, if load() locked them.
+	 * NULL: there is nothing to unlock. */
+	void (*abandon)(void *opaque);
 	/* The guest is ours: run it (unless @paused), announce it. */
 	int (*run)(void *opaque, bool paused, struct error *err);
 };

@@ -40,6 +40,7 @@ struct lazy {
 	bool has_prefetch;
 	_Atomic bool stop;
 	_Atomic bool failed;
+	_Atomic bool loaded; /* the guest may run: lost pages are no zeros */
 	_Atomic unsigned serving; /* faults that wait for a read */
 
 	pthread_mutex_t
@@ -55,6 +56,9 @@ static int fail(struct lazy *l, const struct error *err)
 		l->first = *err;
 	pthread_mutex_unlock(&l->lock);
 	atomic_store(&l->failed, true);
+	/* Whoever loads the machine would wait for ever. */
+	if (!atomic_load(&l->loaded))
+		pager_abandon(l->pager);
 	return err->code;
 }
 
@@ -276,6 +280,13 @@ int snapshot_lazy_start(struct snapshot *s, struct guestmem *gm, bool prefetch,
 	}
 	*ret_lazy = l;
 	return 0;
+}
+
+int snapshot_lazy_loaded(struct lazy *l, struct error *err)
+{
+	atomic_store(&l->loaded, true);
+	/* One of the two sees the other. */
+	return snapshot_lazy_error(l, err);
 }
 
 int snapshot_lazy_complete(struct lazy *l, struct error *err)

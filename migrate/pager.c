@@ -187,6 +187,7 @@ int pager_create(struct guestmem *gm, const uint64_t *present,
 	code = uffd_register(p->uffd, gm->base, gm->size, err);
 	if (code < 0)
 		goto fail;
+	atomic_store(&gm->incomplete, pager_missing(p) > 0);
 	*ret_pager = p;
 	return 0;
 fail:
@@ -466,10 +467,17 @@ int pager_finish(struct pager *p, bool lost)
 	}
 	pager_threads_stop(p);
 	p->has_source = false;
+	atomic_store(&gm->incomplete, false);
 	code = uffd_unregister(p->uffd, gm->base, gm->size);
 	if (code == 0 && gm->thp)
 		madvise(gm->base, gm->size, MADV_HUGEPAGE);
 	return code;
+}
+
+void pager_abandon(struct pager *p)
+{
+	pager_fail(p);
+	uffd_unregister(p->uffd, p->gm->base, p->gm->size);
 }
 
 void pager_destroy(struct pager *p)
@@ -477,6 +485,7 @@ void pager_destroy(struct pager *p)
 	if (!p)
 		return;
 	pager_threads_stop(p);
+	atomic_store(&p->gm->incomplete, false);
 	uffd_unregister(p->uffd, p->gm->base, p->gm->size);
 	release(p);
 }

@@ -90,6 +90,10 @@ bool pager_failed(const struct pager *pager);
  * missing stay registered and whoever touches them goes on waiting, until
  * pager_destroy(). */
 int pager_finish(struct pager *pager, bool lost);
+/* Whoever waits for a page gets a zero page, and so does who comes later; those
+ * that come now are refused.  Only for a guest that will not run.  Any thread.
+ */
+void pager_abandon(struct pager *pager);
 /* Stop the threads and unregister.  Whoever still waits for a page gets a zero
  * page: only for a guest that will not run again.  NULL is allowed. */
 void pager_destroy(struct pager *pager);

@@ -13,13 +13,70 @@
 #include "migrate/pager_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "vmm/error.h"
+
+#define FOLLOW_EVERY 256u /* faults */
+#define STAT_CPU     39u  /* field of /proc/PID/stat; see proc(5) */
+
+/* ---- where to run ---- */
+
+/* The CPU that thread @tid was on last; -1: not known. */
+static int cpu_of(uint32_t tid)
+{
+	char path[48], text[512], *at;
+	unsigned field;
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%u/stat", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return -1;
+	text[n] = '\0';
+	at = strrchr(text, ')'); /* the name may hold blanks */
+	for (field = 2; at && field < STAT_CPU; field++)
+		at = strchr(at + 1, ' ');
+	return at ? atoi(at + 1) : -1;
+}
+
+/*
+ * Who faults sleeps until we are through, so its CPU has nothing to do; another
+ * one would have to be woken first and then wake it in turn, which costs more
+ * than all the rest.  So this thread keeps to the CPU where the last faults
+ * came from.  Only a preference: where it may not be, it goes anywhere.
+ */
+static void follow(struct pager_thread *t, uint32_t tid)
+{
+	cpu_set_t set;
+	int cpu;
+
+	if (t->follow_in > 0) {
+		t->follow_in--;
+		return;
+	}
+	t->follow_in = FOLLOW_EVERY;
+	cpu = cpu_of(tid);
+	if (cpu < 0 || cpu >= CPU_SETSIZE || cpu == t->cpu)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set) == 0)
+		t->cpu = cpu;
+}
 
 /* ---- how much to ask for ---- */
 
@@ -190,6 +247,8 @@ static int serve(struct pager_thread *t)
 		/* pager_read_on() may add to the end meanwhile. */
 		for (t->next = 0; t->next < t->count; t->next++)
 			handle(p, &t->msgs[t->next], ns);
+		if (t->msgs[0].event == UFFD_EVENT_PAGEFAULT)
+			follow(t, t->msgs[0].arg.pagefault.feat.ptid);
 	} while (n == PAGER_MSGS / 2);
 	return 0;
 }
@@ -239,6 +298,8 @@ static int start_thread(struct pager *p, unsigned i)
 	t->pager = p;
 	t->index = i;
 	t->next = t->count = 0;
+	t->cpu = -1;
+	t->follow_in = 0;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	code = pthread_create(&t->thread, NULL, thread_main, t);

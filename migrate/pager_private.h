@@ -37,6 +37,9 @@ struct pager_thread {
 	/* Read and not yet served: [next, count). */
 	struct uffd_msg msgs[PAGER_MSGS];
 	unsigned next, count;
+	/* Placement: the CPU we keep to, -1: any; faults till we look again. */
+	int cpu;
+	unsigned follow_in;
 };
 
 /* Where a guest thread was last: only a hint, so fields may not match. */

@@ -78,6 +78,10 @@ struct lazy;
  */
 int snapshot_lazy_start(struct snapshot *s, struct guestmem *gm, bool prefetch,
 	struct migrate_stats *stats, struct lazy **ret_lazy, struct error *err);
+/* The machine's state has been loaded, which may have touched pages.  Until now
+ * those that could not be read were zero; from now on who touches one waits.
+ * 0, or the -errno of the first failure with @err: do not run the guest. */
+int snapshot_lazy_loaded(struct lazy *lazy, struct error *err);
 /* Bring every page that is still missing, from this thread.  0 or -errno. */
 int snapshot_lazy_complete(struct lazy *lazy, struct error *err);
 /* All pages are here. */

@@ -84,38 +84,44 @@ void source_find_cause(struct source *s, struct error *err)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* ERROR or CANCEL, then until the destination has hung up: closing with
- * something unread could take our words back. */
-static void farewell(struct source *s, const struct error *why)
+/* ERROR or CANCEL.  False: nobody listens. */
+static bool tell_peer(struct source *s, const struct error *why)
+{
+	struct wire_error m = {.code = why->code};
+	bool deaf;
+
+	pthread_mutex_lock(&s->lock);
+	deaf = s->peer_gave_up || !s->return_started;
+	pthread_mutex_unlock(&s->lock);
+	if (deaf)
+		return false;
+	chan_set_deadline(s->main.chan, FAREWELL_MS);
+	if (why->code == -ECANCELED)
+		return source_send_empty(s, WIRE_CANCEL, NULL) == 0;
+	memcpy(m.text, why->text, strnlen(why->text, WIRE_TEXT_MAX));
+	wire_put_error(source_begin(&s->main, WIRE_ERROR), &m);
+	return source_send(s, &s->main, NULL) == 0;
+}
+
+/* Until the destination has hung up: closing with something unread could take
+ * our words back. */
+static void wait_farewell(struct source *s)
 {
 	uint64_t end = source_now_ns() + FAREWELL_MS * UINT64_C(1000000);
 	struct timespec ts = {
 		.tv_sec = (time_t)(end / 1000000000u),
 		.tv_nsec = (long)(end % 1000000000u),
 	};
-	struct wire_error m = {.code = why->code};
-	bool deaf, over;
-	int code;
+	bool over;
 
 	pthread_mutex_lock(&s->lock);
-	deaf = s->peer_gave_up || !s->return_started;
 	over = s->return_over;
 	pthread_mutex_unlock(&s->lock);
-	if (deaf)
-		return;
-	chan_set_deadline(s->main.chan, FAREWELL_MS);
-	if (why->code == -ECANCELED) {
-		code = source_send_empty(s, WIRE_CANCEL, NULL);
-	} else {
-		memcpy(m.text, why->text, strnlen(why->text, WIRE_TEXT_MAX));
-		wire_put_error(source_begin(&s->main, WIRE_ERROR), &m);
-		code = source_send(s, &s->main, NULL);
-	}
 	/* Nobody else reads any more. */
-	if (code == 0 && over)
+	if (over)
 		chan_linger(s->main.chan, FAREWELL_MS);
 	pthread_mutex_lock(&s->lock);
-	while (code == 0 && !s->return_over &&
+	while (!s->return_over &&
 		pthread_cond_timedwait(&s->cond, &s->lock, &ts) == 0)
 		;
 	pthread_mutex_unlock(&s->lock);
@@ -124,21 +130,30 @@ static void farewell(struct source *s, const struct error *why)
 static enum source_result give_up(struct source *s, struct error *err)
 {
 	enum source_result result = SOURCE_RUNS_HERE;
+	bool early = s->switched && !s->committed, told = false;
 	struct error again;
 	int code = 0;
 
-	/* The guest first: it has stood long enough. */
+	/* A destination that has the package may have locked the images: it
+	 * lets go of them when it hears that it is over. */
+	if (early) {
+		source_find_cause(s, err);
+		told = tell_peer(s, err);
+	}
+	/* Else the guest first: it has stood long enough. */
 	if (s->stopped)
 		code = s->guest.ops->restart(s->guest.opaque, &again);
-	if (!s->committed)
+	if (!s->committed && !early)
 		source_find_cause(s, err);
 	if (code < 0) {
 		result = SOURCE_STUCK;
 		error_prepend(err, "the guest could not be restarted here (%s)",
 			again.text);
 	}
-	if (!s->committed)
-		farewell(s, err);
+	if (!s->committed && !early)
+		told = tell_peer(s, err);
+	if (told)
+		wait_farewell(s);
 	source_set_phase(s, err->code == -ECANCELED && result != SOURCE_STUCK
 				    ? MIGRATE_CANCELLED
 				    : MIGRATE_FAILED);

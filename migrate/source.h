@@ -36,6 +36,8 @@ struct source_options {
 	uint32_t after_rounds;	  /* SOURCE_POSTCOPY_AFTER; >= 1 */
 	uint64_t max_downtime_ns; /* goal; 0: 300 ms */
 	uint64_t bandwidth;	  /* bytes/s in precopy; 0: no limit */
+	uint64_t push_bandwidth;  /* the same, of pages that nobody has asked
+				     for, after the switch */
 	uint32_t max_rounds;	  /* then stop whatever it costs; 0: 30 */
 	int timeout_ms;		  /* without progress; 0: 10 s */
 };

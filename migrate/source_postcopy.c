@@ -139,6 +139,26 @@ static int trouble(struct source *s, struct error *err)
 	return code;
 }
 
+/* True: it may not go on yet, but look again at what else there is.  Requests
+ * are answered by others, who do not wait. */
+static bool push_waits(struct source *s)
+{
+	uint64_t rate = s->opt.push_bandwidth, until;
+	struct timespec ts;
+
+	if (rate == 0 ||
+		source_bucket_wait(&s->bucket, rate, source_now_ns()) == 0)
+		return false;
+	until = s->bucket.paid_ns;
+	ts.tv_sec = (time_t)(until / 1000000000u);
+	ts.tv_nsec = (long)(until % 1000000000u);
+	pthread_mutex_lock(&s->lock);
+	if (!s->broken)
+		pthread_cond_timedwait(&s->cond, &s->lock, &ts);
+	pthread_mutex_unlock(&s->lock);
+	return true;
+}
+
 static int push_all(struct source *s, struct error *err)
 {
 	uint64_t page[SOURCE_PUSH_PAGES], cursor = 0, hint;
@@ -149,6 +169,8 @@ static int push_all(struct source *s, struct error *err)
 		code = trouble(s, err);
 		if (code < 0)
 			return code;
+		if (push_waits(s))
+			continue;
 		hint = atomic_exchange(&s->hint, SOURCE_NO_PAGE);
 		if (hint != SOURCE_NO_PAGE)
 			cursor = hint;
@@ -162,6 +184,9 @@ static int push_all(struct source *s, struct error *err)
 		code = source_send_bulk(s, page, n, err);
 		if (code < 0)
 			return code;
+		if (s->opt.push_bandwidth != 0)
+			source_bucket_take(&s->bucket, n * GUESTMEM_PAGE,
+				s->opt.push_bandwidth, source_now_ns());
 		atomic_fetch_add_explicit(
 			&s->stats.pages_background, n, memory_order_relaxed);
 		source_sample(s, false);
@@ -245,18 +270,21 @@ int source_answer_request(struct source *s, struct source_conn *c,
 
 void source_urgent_lost(struct source *s)
 {
-	uint64_t i, bits, back = 0;
+	uint64_t i, bits, back;
 
 	if (!atomic_exchange(&s->urgent_owes, false))
 		return;
-	/* The count first: it may be too high for a moment, never too low. */
-	for (i = 0; i < s->words; i++)
-		back += (uint64_t)__builtin_popcountll(s->by_urgent[i]);
-	s->left += back;
 	for (i = 0; i < s->words; i++) {
+		if (atomic_load_explicit(
+			    &s->by_urgent[i], memory_order_relaxed) == 0)
+			continue;
+		/* What was taken is what is counted: the urgent thread may add
+		 * bits all the time, and be here, too.  The count first: it may
+		 * be too high for a moment, never too low. */
 		bits = atomic_exchange(&s->by_urgent[i], 0);
-		if (bits != 0)
-			atomic_fetch_or(&s->unsent[i], bits);
+		back = (uint64_t)__builtin_popcountll(bits);
+		s->left += back;
+		s->stats.pages_left += back;
+		atomic_fetch_or(&s->unsent[i], bits);
 	}
-	s->stats.pages_left += back;
 }

@@ -9,9 +9,11 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,6 +28,7 @@
  * for stuck. */
 #define STUCK_NS      UINT64_C(200000000)
 #define STUCK_POLL_MS 50
+#define FOLLOW_EVERY  64u /* requests */
 
 /* ---- out ---- */
 
@@ -105,13 +108,15 @@ static bool is_bare(struct touched *t, uint64_t page, uint64_t *run)
 	return page < run[0];
 }
 
-/* Fill in c->entry and c->iov.  Return: full pages. */
+/* Fill in c->entry and c->iov, pages that lie side by side as one piece.
+ * Return: full pages. */
 static int describe(struct source *s, struct source_conn *c,
-	const uint64_t *page, uint32_t pages, struct touched *t)
+	const uint64_t *page, uint32_t pages, struct touched *t, int *ret_iovs)
 {
 	uint64_t run[2] = {0, 0};
+	uint8_t *end = NULL; /* of the last piece */
 	uint32_t i;
-	int full = 0;
+	int full = 0, iovs = 0;
 
 	if (t) {
 		/* What is known is older than the last dirty_clear(). */
@@ -126,9 +131,15 @@ static int describe(struct source *s, struct source_conn *c,
 			continue;
 		}
 		c->entry[i] = wire_page_entry(page[i], WIRE_PAGE_FULL);
-		c->iov[full++] = (struct iovec){
-			.iov_base = at, .iov_len = GUESTMEM_PAGE};
+		full++;
+		if (at == end)
+			c->iov[iovs - 1].iov_len += GUESTMEM_PAGE;
+		else
+			c->iov[iovs++] = (struct iovec){
+				.iov_base = at, .iov_len = GUESTMEM_PAGE};
+		end = at + GUESTMEM_PAGE;
 	}
+	*ret_iovs = iovs;
 	return full;
 }
 
@@ -136,15 +147,15 @@ static int send_pages(struct source *s, struct source_conn *c,
 	const uint64_t *page, uint32_t pages, struct touched *t, bool first,
 	struct error *err)
 {
-	int full, code;
+	int full, iovs, code;
 
 	conn_lock(c, first);
-	full = describe(s, c, page, pages, t);
+	full = describe(s, c, page, pages, t, &iovs);
 	code = wire_pages(&c->out, c->entry, pages, c->out_seq);
 	if (code < 0)
 		error_errno(err, code, "frame of %u pages", pages);
 	else
-		code = source_send_locked(s, c, full, err);
+		code = source_send_locked(s, c, iovs, err);
 	pthread_mutex_unlock(&c->lock);
 	if (code < 0)
 		return code;
@@ -556,6 +567,24 @@ static int on_urgent_frame(
 		chan_name(s->urgent.chan), wire_type_name(h->type));
 }
 
+/* Run where its packets come in: on the way to whoever waits for the answer no
+ * other CPU is to be woken.  Only a preference. */
+static void follow_packets(struct source_conn *c, int *cpu)
+{
+	socklen_t len = sizeof(int);
+	cpu_set_t set;
+	int now = -1;
+
+	if (getsockopt(chan_fd(c->chan), SOL_SOCKET, SO_INCOMING_CPU, &now,
+		    &len) < 0 ||
+		now < 0 || now >= CPU_SETSIZE || now == *cpu)
+		return;
+	*cpu = now;
+	CPU_ZERO(&set);
+	CPU_SET(now, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
 /* The urgent connection is a help: without it the destination asks on the first
  * one.  Nonsense on it is no better than nonsense there. */
 void *source_urgent_main(void *arg)
@@ -563,7 +592,8 @@ void *source_urgent_main(void *arg)
 	struct source *s = arg;
 	struct wire_header h;
 	struct error err;
-	int code = 0;
+	int code = 0, cpu = -1;
+	unsigned frames = 0;
 
 	while (readable(s, &s->urgent)) {
 		code = recv_frame(&s->urgent, &h, &err);
@@ -575,6 +605,8 @@ void *source_urgent_main(void *arg)
 		code = on_urgent_frame(s, &h, &err);
 		if (code < 0)
 			break;
+		if (frames++ % FOLLOW_EVERY == 0)
+			follow_packets(&s->urgent, &cpu);
 	}
 	if (code == 0 || s->closing)
 		return NULL;

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "vmm/guestmem.h"
@@ -75,6 +76,9 @@ uint64_t touched_next(struct touched *t, uint64_t page, uint64_t *ret_end)
 
 	if (page >= t->pages)
 		return t->pages;
+	/* No memory yet is not zero: reading brings it. */
+	if (atomic_load(&t->gm->incomplete))
+		return all_from(t, page, ret_end);
 	if (t->gm->backing == GUESTMEM_MEMFD)
 		return next_in_file(t, page, ret_end);
 	if (t->fd < 0)

@@ -1,175 +1,146 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio/blk.c - requests of a block device: parse, check, submit, complete.
+ * virtio/blk.c - requests of a block device: parse, check, answer.
  *
  * A request is a 16-byte header and data in readable buffers, then data and a
  * status byte in writable ones, cut into buffers as the driver likes (2.7.4).
  * The header is copied once.  Whenever there is a status byte it is written;
  * a chain without one goes back with length 0.
  *
- * Saved: u64 capacity in sectors, which must be that of the disk at hand.
  * Thread: the device's loop.
  */
 #include "virtio/blk.h"
 
-#include <assert.h>
 #include <endian.h>
 #include <errno.h>
-#include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "migrate/state.h"
-#include "virtio/backend/disk.h"
-#include "virtio/dev.h"
+#include "virtio/blk_private.h"
 #include "virtio/iov.h"
 #include "vmm/error.h"
 
-#define BLK_QUEUE_SIZE 256u
-#define BLK_SEG_MAX    (BLK_QUEUE_SIZE - 2) /* header and status take two */
-#define SECTOR	       512u
+/* ---- answers ---- */
 
-struct blk {
-	struct virtio_dev dev; /* first */
-	struct disk *disk;     /* owned */
-	uint64_t sectors;
-	bool readonly;
-	char serial[VIRTIO_BLK_SERIAL_MAX]; /* zero padded */
-};
-
-/* In flight.  Freed by its completion, whatever became of the driver. */
-struct request {
-	struct blk *blk;
-	struct virtio_ticket ticket;
-	struct disk_request disk;
-	struct iovec status; /* the status byte in guest RAM */
-	uint32_t read_bytes; /* that guest RAM gets on success */
-	struct iovec iov[];  /* disk.iov */
-};
-
-/* What was found in a chain. */
-struct parsed {
-	struct virtio_blk_outhdr header;		      /* host endian */
-	struct iovec out[VIRTQ_SIZE_MAX], in[VIRTQ_SIZE_MAX]; /* data only */
-	unsigned outs, ins;
-	uint64_t out_bytes, in_bytes;
-	struct iovec status;
-};
-
-static struct blk *blk_of(struct virtio_dev *dev)
-{
-	return (struct blk *)dev;
-}
-
-/* ---- completion ---- */
-
-/* Write the status byte and give the chain back; @len data bytes before it. */
-static void finish(struct virtio_dev *dev, struct virtio_ticket ticket,
+void blk_finish(struct blk *blk, struct virtio_ticket ticket,
 	const struct iovec *status, uint8_t value, uint32_t len)
 {
+	struct virtio_dev *dev = &blk->dev;
+
 	if (!virtio_dev_stale(dev, ticket)) {
 		*(uint8_t *)status->iov_base = value;
 		virtq_mark_written(dev->gm, status, 1, 1);
 	}
+	if (value != VIRTIO_BLK_S_OK)
+		blk->stats.errors++;
 	virtio_dev_done(dev, ticket, len + 1);
 }
 
-static void disk_done(void *opaque, int result)
+static const char *op_name(enum disk_op op)
 {
-	struct request *req = opaque;
-	struct virtio_dev *dev = &req->blk->dev;
-	uint32_t len = result == 0 ? req->read_bytes : 0;
+	static const char *const names[] = {
+		[DISK_READ] = "read",
+		[DISK_WRITE] = "write",
+		[DISK_FLUSH] = "flush",
+		[DISK_DISCARD] = "discard",
+		[DISK_ZERO] = "write zeroes",
+	};
 
-	/* The bytes landed even if a reset came, or if the read failed late. */
-	if (req->disk.op == DISK_READ)
-		virtq_mark_written(
-			dev->gm, req->iov, req->disk.iovs, req->read_bytes);
+	return names[op];
+}
+
+/* No room for it now, but perhaps later? */
+static bool hold(struct blk *blk, struct virtio_ticket ticket, int result)
+{
+	if ((result != -ENOSPC && result != -EDQUOT) || !blk->full ||
+		virtio_dev_stale(&blk->dev, ticket) ||
+		virtio_dev_hold(&blk->dev, ticket) < 0)
+		return false;
+	blk->stats.held++;
+	blk->full(blk->full_opaque);
+	return true;
+}
+
+void blk_finish_result(struct blk *blk, struct virtio_ticket ticket,
+	const struct iovec *status, const struct disk_request *req, int result,
+	uint32_t len)
+{
 	if (result < 0)
-		log_limited(&dev->limit, LOG_WARN, "%s: %s at %llu: %s",
-			dev->name,
-			req->disk.op == DISK_READ    ? "read"
-			: req->disk.op == DISK_WRITE ? "write"
-						     : "flush",
-			(unsigned long long)req->disk.offset,
-			strerror(-result));
-	finish(dev, req->ticket, &req->status,
-		result == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR, len);
-	free(req);
+		log_limited(&blk->dev.limit, LOG_WARN, "%s: %s at %llu: %s",
+			blk->dev.name, op_name(req->op),
+			(unsigned long long)req->offset, strerror(-result));
+	if (result < 0 && hold(blk, ticket, result))
+		return;
+	blk_finish(blk, ticket, status,
+		result == 0 ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR,
+		result == 0 ? len : 0);
 }
 
 /* ---- requests ---- */
 
-/* Return: VIRTIO_BLK_S_OK when disk_done() will answer, else the status. */
-static uint8_t submit(struct blk *blk, struct virtio_ticket ticket,
-	const struct parsed *p, enum disk_op op)
+/* Subtraction: nothing can wrap. */
+bool blk_range_ok(const struct blk *blk, uint64_t sector, uint64_t n)
 {
-	const struct iovec *iov = op == DISK_READ ? p->in : p->out;
-	unsigned count = op == DISK_FLUSH  ? 0
-			 : op == DISK_READ ? p->ins
-					   : p->outs;
-	struct request *req;
-
-	req = malloc(sizeof(*req) + count * sizeof(req->iov[0]));
-	if (!req)
-		return VIRTIO_BLK_S_IOERR;
-	*req = (struct request){
-		.blk = blk,
-		.ticket = ticket,
-		.disk = {.op = op,
-			.iov = req->iov,
-			.iovs = count,
-			.offset = op == DISK_FLUSH ? 0
-						   : p->header.sector * SECTOR,
-			.done = disk_done,
-			.opaque = req},
-		.status = p->status,
-		.read_bytes = op == DISK_READ ? (uint32_t)p->in_bytes : 0,
-	};
-	memcpy(req->iov, iov, count * sizeof(req->iov[0]));
-	if (disk_submit(blk->disk, &req->disk) == 0)
-		return VIRTIO_BLK_S_OK;
-	free(req);
-	return VIRTIO_BLK_S_IOERR;
+	return sector <= blk->sectors && n <= blk->sectors - sector;
 }
 
-/* Whole sectors, all of them on the disk?  Subtraction: nothing can wrap. */
-static bool range_ok(const struct blk *blk, uint64_t sector, uint64_t bytes)
+/* Whole sectors, all of them on the disk? */
+static bool bytes_ok(const struct blk *blk, uint64_t sector, uint64_t bytes)
 {
-	uint64_t n = bytes / SECTOR;
-
-	return bytes % SECTOR == 0 && bytes > 0 &&
-	       bytes <= VIRTIO_BLK_REQUEST_MAX && sector <= blk->sectors &&
-	       n <= blk->sectors - sector;
+	return bytes % BLK_SECTOR == 0 && bytes > 0 &&
+	       bytes <= VIRTIO_BLK_REQUEST_MAX &&
+	       blk_range_ok(blk, sector, bytes / BLK_SECTOR);
 }
 
-static void get_id(
-	struct blk *blk, struct virtio_ticket ticket, const struct parsed *p)
+static void get_id(struct blk *blk, struct virtio_ticket ticket,
+	const struct blk_parsed *p)
 {
 	size_t n =
 		iov_write(p->in, p->ins, 0, blk->serial, sizeof(blk->serial));
 
 	virtq_mark_written(blk->dev.gm, p->in, p->ins, n);
-	finish(&blk->dev, ticket, &p->status, VIRTIO_BLK_S_OK, (uint32_t)n);
+	blk_finish(blk, ticket, &p->status, VIRTIO_BLK_S_OK, (uint32_t)n);
 }
 
-static void dispatch(
-	struct blk *blk, struct virtio_ticket ticket, const struct parsed *p)
+static uint8_t trim(struct blk *blk, struct virtio_ticket ticket,
+	const struct blk_parsed *p, enum disk_op op)
+{
+	unsigned bit = op == DISK_DISCARD ? VIRTIO_BLK_F_DISCARD
+					  : VIRTIO_BLK_F_WRITE_ZEROES;
+
+	if (!(blk->dev.features >> bit & 1))
+		return VIRTIO_BLK_S_UNSUPP;
+	blk->stats.trims++;
+	return blk_trim(blk, ticket, p, op);
+}
+
+static void dispatch(struct blk *blk, struct virtio_ticket ticket,
+	const struct blk_parsed *p)
 {
 	uint8_t status = VIRTIO_BLK_S_IOERR;
 
 	switch (p->header.type) {
 	case VIRTIO_BLK_T_IN:
-		if (range_ok(blk, p->header.sector, p->in_bytes))
-			status = submit(blk, ticket, p, DISK_READ);
+		blk->stats.reads++;
+		if (bytes_ok(blk, p->header.sector, p->in_bytes))
+			status = blk_transfer(blk, ticket, p, DISK_READ);
 		break;
 	case VIRTIO_BLK_T_OUT:
+		blk->stats.writes++;
 		if (!blk->readonly &&
-			range_ok(blk, p->header.sector, p->out_bytes))
-			status = submit(blk, ticket, p, DISK_WRITE);
+			bytes_ok(blk, p->header.sector, p->out_bytes))
+			status = blk_transfer(blk, ticket, p, DISK_WRITE);
 		break;
 	case VIRTIO_BLK_T_FLUSH:
-		status = submit(blk, ticket, p, DISK_FLUSH);
+		blk->stats.flushes++;
+		status = blk_transfer(blk, ticket, p, DISK_FLUSH);
+		break;
+	case VIRTIO_BLK_T_DISCARD:
+		status = trim(blk, ticket, p, DISK_DISCARD);
+		break;
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		status = trim(blk, ticket, p, DISK_ZERO);
 		break;
 	case VIRTIO_BLK_T_GET_ID:
 		get_id(blk, ticket, p);
@@ -178,11 +149,11 @@ static void dispatch(
 		status = VIRTIO_BLK_S_UNSUPP;
 	}
 	if (status != VIRTIO_BLK_S_OK)
-		finish(&blk->dev, ticket, &p->status, status, 0);
+		blk_finish(blk, ticket, &p->status, status, 0);
 }
 
 /* False: no status byte, so nothing can be answered. */
-static bool parse(struct virtq_chain *chain, struct parsed *p)
+static bool parse(struct virtq_chain *chain, struct blk_parsed *p)
 {
 	const struct iovec *in = virtq_chain_in(chain);
 	uint64_t bytes = iov_bytes(in, chain->writable);
@@ -208,105 +179,130 @@ static bool parse(struct virtq_chain *chain, struct parsed *p)
 	return true;
 }
 
+static bool blk_ready(struct virtio_dev *dev, unsigned q)
+{
+	const struct blk *blk = blk_of(dev);
+
+	return !blk->frozen && blk_throttle_ready(blk, q);
+}
+
 static void blk_request(struct virtio_dev *dev, struct virtq_chain *chain,
 	struct virtio_ticket ticket)
 {
-	struct parsed p;
+	struct blk *blk = blk_of(dev);
+	struct blk_parsed p;
 
-	if (parse(chain, &p)) {
-		dispatch(blk_of(dev), ticket, &p);
+	if (!parse(chain, &p)) {
+		log_limited(&dev->limit, LOG_WARN,
+			"%s: a request without a status byte", dev->name);
+		virtio_dev_done(dev, ticket, 0);
 		return;
 	}
-	log_limited(&dev->limit, LOG_WARN,
-		"%s: a request without a status byte", dev->name);
-	virtio_dev_done(dev, ticket, 0);
+	/* What was held has paid before. */
+	if (!dev->releasing && blk_throttle(blk, ticket, &p))
+		virtio_dev_putback(dev, ticket);
+	else
+		dispatch(blk, ticket, &p);
 }
 
-/* ---- state ---- */
-
-static void blk_save(const struct virtio_dev *dev, struct state_writer *w)
+static void blk_served(struct virtio_dev *dev, unsigned q)
 {
-	state_put_u64(w, ((const struct blk *)dev)->sectors);
+	blk_batch_end(blk_of(dev));
 }
 
-static int blk_load(
-	struct virtio_dev *dev, struct state_reader *r, struct error *err)
+static void blk_stop(struct virtio_dev *dev)
 {
-	uint64_t sectors = state_get_u64(r);
+	struct blk *blk = blk_of(dev);
 
-	if (r->error)
-		return r->error;
-	if (sectors != blk_of(dev)->sectors)
-		return state_reject(r, err, "a disk of another size");
-	return 0;
+	atomic_store(&blk->wce, disk_cache(blk->disk) != DISK_WRITETHROUGH);
+	blk_throttle_reset(blk);
+	blk_set_config(blk);
 }
 
 /* ---- set-up ---- */
 
 static void blk_destroy(struct virtio_dev *dev)
 {
-	disk_close(blk_of(dev)->disk);
-	free(dev);
+	struct blk *blk = blk_of(dev);
+
+	blk_throttle_fini(blk);
+	disk_close(blk->disk);
+	free(blk);
 }
 
 static const struct virtio_dev_ops blk_ops = {
 	.kind = "virtio-blk",
 	.id = VIRTIO_ID_BLOCK,
 	.version = 1,
+	.ready = blk_ready,
 	.request = blk_request,
+	.served = blk_served,
+	.stop = blk_stop,
+	.write_config = blk_write_config,
 	.save = blk_save,
 	.load = blk_load,
+	.load_sub = blk_load_sub,
+	.loaded = blk_loaded,
 	.destroy = blk_destroy,
 };
 
-static void set_config(struct blk *blk)
+static int init(struct blk *blk, const struct virtio_env *env, const char *name,
+	const struct virtio_blk_options *opt, struct error *err)
 {
-	struct virtio_blk_config c = {
-		.capacity = htole64(blk->sectors),
-		.seg_max = htole32(BLK_SEG_MAX),
-		.blk_size = htole32(disk_block_bytes(blk->disk)),
-		.num_queues = htole16(1),
-	};
+	unsigned queues = opt->queues ? opt->queues : 1, i;
+	size_t serial = opt->serial ? strlen(opt->serial) : 0;
+	uint16_t sizes[VIRTIO_BLK_QUEUES_MAX];
+	int rc;
 
-	virtio_dev_set_config(&blk->dev, 0, &c,
-		offsetof(struct virtio_blk_config, max_discard_sectors), false);
+	if (serial > sizeof(blk->serial))
+		return error_set(err, -EINVAL,
+			"%s: serial \"%s\": longer than %zu bytes (shorten it)",
+			name, opt->serial, sizeof(blk->serial));
+	if (queues > VIRTIO_BLK_QUEUES_MAX)
+		return error_set(err, -EINVAL,
+			"%s: %u queues (give at most %u)", name, queues,
+			VIRTIO_BLK_QUEUES_MAX);
+	for (i = 0; i < queues; i++)
+		sizes[i] = BLK_QUEUE_SIZE;
+	/* Before the features, which follow from it; init clears blk->dev. */
+	blk->disk = opt->disk;
+	blk->readonly = opt->readonly || disk_readonly(opt->disk);
+	blk->limits = opt->limits;
+	blk->full = opt->full;
+	blk->full_opaque = opt->full_opaque;
+	if (serial > 0)
+		memcpy(blk->serial, opt->serial, serial);
+	rc = virtio_dev_init(&blk->dev, &blk_ops, env, name,
+		blk_features(blk, queues, !opt->no_discard), sizes, queues,
+		err);
+	if (rc < 0)
+		return rc;
+	rc = blk_throttle_init(blk);
+	if (rc < 0) {
+		virtio_dev_fini(&blk->dev);
+		return error_errno(err, rc, "%s", name);
+	}
+	return 0;
 }
 
 int virtio_blk_create(const struct virtio_env *env, const char *name,
 	const struct virtio_blk_options *opt, struct virtio_dev **ret_dev,
 	struct error *err)
 {
-	static const uint16_t sizes[] = {BLK_QUEUE_SIZE};
-	size_t serial = opt->serial ? strlen(opt->serial) : 0;
-	uint64_t features = 1ull << VIRTIO_BLK_F_FLUSH |
-			    1ull << VIRTIO_BLK_F_SEG_MAX |
-			    1ull << VIRTIO_BLK_F_BLK_SIZE;
 	struct blk *blk = calloc(1, sizeof(*blk));
 	int rc;
 
 	if (!blk)
 		rc = error_errno(err, -ENOMEM, "%s", name);
-	else if (serial > sizeof(blk->serial))
-		rc = error_set(err, -EINVAL,
-			"%s: serial \"%s\": longer than %zu bytes (shorten it)",
-			name, opt->serial, sizeof(blk->serial));
-	else {
-		blk->readonly = opt->readonly || disk_readonly(opt->disk);
-		if (blk->readonly)
-			features |= 1ull << VIRTIO_BLK_F_RO;
-		rc = virtio_dev_init(&blk->dev, &blk_ops, env, name, features,
-			sizes, 1, err);
-	}
+	else
+		rc = init(blk, env, name, opt, err);
 	if (rc < 0) {
 		disk_close(opt->disk);
 		free(blk);
 		return rc;
 	}
-	blk->disk = opt->disk;
-	blk->sectors = disk_bytes(blk->disk) / SECTOR;
-	if (serial > 0)
-		memcpy(blk->serial, opt->serial, serial);
-	set_config(blk);
+	blk->sectors = disk_bytes(blk->disk) / BLK_SECTOR;
+	blk_stop(&blk->dev); /* the state after a reset */
 	*ret_dev = &blk->dev;
 	return 0;
 }

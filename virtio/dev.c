@@ -177,6 +177,47 @@ void virtio_dev_putback(struct virtio_dev *dev, struct virtio_ticket ticket)
 	request_over(dev);
 }
 
+int virtio_dev_hold(struct virtio_dev *dev, struct virtio_ticket ticket)
+{
+	struct virtio_queue *q = &dev->queue[ticket.queue];
+
+	assert(!virtio_dev_stale(dev, ticket));
+	if (!q->held)
+		q->held = calloc(q->size_max, sizeof(*q->held));
+	if (!q->held)
+		return -ENOMEM;
+	assert(q->helds < q->vq.inflight && q->helds < q->size_max);
+	q->held[q->helds++] = ticket.head;
+	request_over(dev);
+	return 0;
+}
+
+/* Serve what is held.  It may be held again; then it waits for the next. */
+static void release_held(struct virtio_queue *q)
+{
+	struct virtio_dev *dev = q->dev;
+	struct virtio_ticket t = {
+		.queue = q->index, .generation = dev->generation};
+	uint16_t *held = q->held;
+	unsigned i, n = q->helds;
+
+	q->held = NULL;
+	q->helds = 0;
+	q->serving = dev->releasing = true;
+	for (i = 0; i < n; i++) {
+		t.head = held[i];
+		if (virtq_again(&q->vq, t.head, dev->chain) == 1) {
+			dev->inflight++;
+			dev->ops->request(dev, dev->chain, t);
+		}
+	}
+	if (dev->ops->served)
+		dev->ops->served(dev, q->index);
+	q->serving = dev->releasing = false;
+	queue_signal(q);
+	free(held);
+}
+
 /* ---- the loop's side: start and stop ---- */
 
 int virtio_dev_watch_queue(struct virtio_queue *q)
@@ -198,6 +239,7 @@ void virtio_dev_stop_queues(struct virtio_dev *dev)
 		q->kick = NULL;
 		loop_bh_cancel(q->bh);
 		q->active = false;
+		q->helds = 0;
 	}
 	dev->active = false;
 	dev->generation++; /* what is in flight becomes stale */
@@ -473,6 +515,11 @@ static void resume_on_loop(struct handover *h)
 	}
 	if (h->dev->ops->resume)
 		h->dev->ops->resume(h->dev);
+	for (i = 0; i < h->dev->queues; i++) {
+		q = &h->dev->queue[i];
+		if (q->active && q->helds > 0)
+			release_held(q);
+	}
 }
 
 void virtio_dev_quiesce(struct virtio_dev *dev)
@@ -556,6 +603,8 @@ void virtio_dev_fini(struct virtio_dev *dev)
 		loop_bh_delete(q->bh);
 		if (q->kick_fd >= 0)
 			close(q->kick_fd);
+		free(q->held);
+		free(q->staged.held);
 	}
 	free(dev->queue);
 	free(dev->chain);

@@ -120,6 +120,8 @@ struct virtio_queue_staged {
 	struct virtq_regs regs;
 	struct virtq_pos pos;
 	bool broken;
+	uint16_t *held; /* owned; NULL: none were read */
+	unsigned helds;
 };
 
 struct virtio_queue {
@@ -135,6 +137,8 @@ struct virtio_queue {
 	struct loop_fd *kick; /* owned while active */
 	struct loop_bh *bh;   /* owned */
 	bool serving;	      /* inside queue_serve(): signal once, after it */
+	uint16_t *held;	      /* owned; heads, size_max; NULL: never needed */
+	unsigned helds;
 };
 
 struct virtio_dev {
@@ -163,6 +167,7 @@ struct virtio_dev {
 	bool active;	     /* DRIVER_OK was accepted */
 	bool quiesced;	     /* take no new request */
 	bool draining;	     /* somebody waits for @drained */
+	bool releasing;	     /* requests that were held are served */
 	uint32_t generation; /* counts activations and resets */
 	unsigned inflight;   /* requests, whatever their generation */
 	sem_t drained;
@@ -214,6 +219,16 @@ void virtio_dev_done_all(struct virtio_dev *dev,
  * last of them first: from ops->request for the chain it was given, or whenever
  * all that the queue still has in flight is put back.  Loop. */
 void virtio_dev_putback(struct virtio_dev *dev, struct virtio_ticket ticket);
+
+/**
+ * virtio_dev_hold - a request cannot be done now: have it again at the resume.
+ * For those whose end needs somebody outside, and a pause until then.  It stays
+ * taken, is not in flight any more, and is saved and loaded.  At the resume
+ * its chain is read anew; then it must not be put back (dev->releasing).
+ * @ticket: not stale.
+ * Return: 0, or -ENOMEM: it is still the caller's.
+ */
+int virtio_dev_hold(struct virtio_dev *dev, struct virtio_ticket ticket);
 
 /* True if a reset came since @ticket was made: the driver does not wait. */
 bool virtio_dev_stale(

@@ -7,10 +7,12 @@
  *                | per queue: u16 size, bool ready, u64 desc, avail, used,
  *                             u16 last_avail, used_idx, signalled
  *   device:      ops->save
- *   subsections: "broken" (u64, one bit a queue; only if some queue is), and
- *                those of ops->save
+ *   subsections: those of ops->save; "broken" (u64, one bit a queue; only if
+ *                some queue is); "held" (for each queue that holds requests:
+ *                u16 queue, u16 count, u16 heads; only if one does)
  *
- * Quiesced means that nothing is in flight, so used_idx equals last_avail.
+ * Quiesced means that nothing is in flight, so used_idx equals last_avail, but
+ * for requests that are held until the resume (virtio_dev_hold()).
  * What depends on features is set up after the last subsection.  Guest RAM is
  * not looked at, since it may still be on its way: virtq_pop() checks
  * |avail - last_avail| <= size after the resume as always, so a guest that
@@ -25,6 +27,7 @@
 #include <errno.h>
 #include <linux/virtio_config.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "migrate/state.h"
@@ -32,6 +35,8 @@
 
 #define SUB_BROKEN	   "broken"
 #define SUB_BROKEN_VERSION 1u
+#define SUB_HELD	   "held"
+#define SUB_HELD_VERSION   1u
 
 /* ---- save ---- */
 
@@ -65,6 +70,28 @@ static void save_broken(const struct virtio_dev *dev, struct state_writer *w)
 	state_sub_end(w);
 }
 
+static void save_held(const struct virtio_dev *dev, struct state_writer *w)
+{
+	unsigned i, k, total = 0;
+
+	for (i = 0; i < dev->queues; i++)
+		total += dev->queue[i].helds;
+	if (total == 0)
+		return;
+	state_sub_begin(w, SUB_HELD, SUB_HELD_VERSION);
+	for (i = 0; i < dev->queues; i++) {
+		const struct virtio_queue *q = &dev->queue[i];
+
+		if (q->helds == 0)
+			continue;
+		state_put_u16(w, (uint16_t)i);
+		state_put_u16(w, (uint16_t)q->helds);
+		for (k = 0; k < q->helds; k++)
+			state_put_u16(w, q->held[k]);
+	}
+	state_sub_end(w);
+}
+
 void virtio_dev_save(const struct virtio_dev *dev, struct state_writer *w)
 {
 	unsigned i;
@@ -81,6 +108,7 @@ void virtio_dev_save(const struct virtio_dev *dev, struct state_writer *w)
 	if (dev->ops->save)
 		dev->ops->save(dev, w);
 	save_broken(dev, w);
+	save_held(dev, w);
 }
 
 /* ---- load: read and check ---- */
@@ -141,8 +169,8 @@ static const char *check_queue(
 	if (core->active && s->regs.ready) {
 		if (!virtq_regs_ok(&s->regs, q->size_max, q->dev->gm))
 			return "a queue address outside RAM";
-		if (s->pos.last_avail != s->pos.used_idx)
-			return "requests in flight";
+		if ((uint16_t)(s->pos.last_avail - s->pos.used_idx) > size)
+			return "more requests in flight than fit";
 	} else if (s->pos.last_avail | s->pos.used_idx | s->pos.signalled) {
 		return "positions of a queue that is not active";
 	}
@@ -156,6 +184,7 @@ static int load_queue(struct virtio_queue *q, const struct core *core,
 	const char *wrong;
 
 	s->broken = false;
+	s->helds = 0;
 	s->regs.size = state_get_u16(r);
 	s->regs.ready = state_get_bool(r);
 	s->regs.desc = state_get_u64(r);
@@ -221,6 +250,81 @@ static int load_broken(struct virtio_dev *dev, const struct core *core,
 	return 0;
 }
 
+static int load_held_queue(struct virtio_queue *q, const struct core *core,
+	struct state_reader *sub, struct error *err)
+{
+	struct virtio_queue_staged *s = &q->staged;
+	unsigned count = state_get_u16(sub), i;
+
+	if (sub->error)
+		return sub->error;
+	if (!core->active || !s->regs.ready || s->helds > 0 || count == 0 ||
+		count > s->regs.size)
+		return state_reject(sub, err, "impossible");
+	if (!s->held)
+		s->held = calloc(q->size_max, sizeof(*s->held));
+	if (!s->held)
+		return error_errno(err, -ENOMEM, "%s: load", q->dev->name);
+	for (i = 0; i < count; i++) {
+		s->held[i] = state_get_u16(sub);
+		if (!sub->error && s->held[i] >= s->regs.size)
+			return state_reject(sub, err, "no such descriptor");
+	}
+	s->helds = count;
+	return sub->error;
+}
+
+static int load_held(struct virtio_dev *dev, const struct core *core,
+	struct state_reader *sub, struct error *err)
+{
+	unsigned index;
+	int rc;
+
+	if (sub->version != SUB_HELD_VERSION)
+		return state_reject(sub, err, "an unknown version");
+	while (sub->pos < sub->end) {
+		index = state_get_u16(sub);
+		if (sub->error)
+			return sub->error;
+		if (index >= dev->queues)
+			return state_reject(sub, err, "no such queue");
+		rc = load_held_queue(&dev->queue[index], core, sub, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* What is taken and not used is held, all of it. */
+static int check_held(
+	const struct virtio_dev *dev, struct state_reader *r, struct error *err)
+{
+	const struct virtio_queue_staged *s;
+	unsigned i;
+
+	for (i = 0; i < dev->queues; i++) {
+		s = &dev->queue[i].staged;
+		if ((uint16_t)(s->pos.last_avail - s->pos.used_idx) != s->helds)
+			return state_reject(r, err, "requests in flight");
+	}
+	return 0;
+}
+
+/* 1 taken, 0 not ours, or -errno. */
+static int load_own_sub(struct virtio_dev *dev, const struct core *core,
+	struct state_reader *sub, struct error *err)
+{
+	int rc;
+
+	if (strcmp(sub->name, SUB_BROKEN) == 0)
+		rc = load_broken(dev, core, sub, err);
+	else if (strcmp(sub->name, SUB_HELD) == 0)
+		rc = load_held(dev, core, sub, err);
+	else
+		return 0;
+	return rc < 0 ? rc : 1;
+}
+
 static int load_subs(struct virtio_dev *dev, const struct core *core,
 	struct state_reader *r, struct error *err)
 {
@@ -228,13 +332,10 @@ static int load_subs(struct virtio_dev *dev, const struct core *core,
 	int rc;
 
 	while ((rc = state_sub_next(r, &sub)) > 0) {
-		if (strcmp(sub.name, SUB_BROKEN) == 0)
-			rc = load_broken(dev, core, &sub, err);
-		else if (dev->ops->load_sub)
+		rc = load_own_sub(dev, core, &sub, err);
+		if (rc == 0 && dev->ops->load_sub)
 			rc = dev->ops->load_sub(dev, &sub, err);
-		else
-			rc = 0;
-		if (rc == 0 && strcmp(sub.name, SUB_BROKEN) != 0)
+		if (rc == 0)
 			rc = state_reject(
 				&sub, err, "a subsection not known here");
 		if (rc >= 0)
@@ -258,6 +359,10 @@ static int start_queue(struct virtio_queue *q, uint64_t features)
 		&q->vq, &s->regs, q->size_max, features, &s->pos, q->dev->gm);
 	assert(rc == 0); /* checked before */
 	q->vq.broken = s->broken;
+	free(q->held);
+	q->held = s->held;
+	q->helds = s->helds;
+	s->held = NULL;
 	rc = virtio_dev_watch_queue(q);
 	q->active = rc == 0;
 	return rc;
@@ -322,6 +427,8 @@ int virtio_dev_load(
 		rc = dev->ops->load(dev, r, err);
 	if (rc == 0)
 		rc = load_subs(dev, &core, r, err);
+	if (rc == 0)
+		rc = check_held(dev, r, err);
 	if (rc == 0)
 		rc = state_reader_end(r);
 	if (rc == -EBADMSG)

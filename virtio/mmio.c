@@ -3,8 +3,8 @@
  * virtio/mmio.c - see mmio.h.  Source: virtio 1.2, section 4.2.2.
  *
  * Registers are aligned 32-bit words; any other access to them reads 0 and
- * writes nothing.  The configuration space takes bytes, words and double
- * words at any offset; it is read-only for the devices there are.
+ * writes nothing.  The configuration space is read in bytes, words and double
+ * words at any offset, and written at aligned ones where the device allows it.
  *
  * Saved form: u32 device feature select, driver feature select, queue select,
  * interrupt status; then what virtio_dev_save() puts.
@@ -253,12 +253,31 @@ static void write_locked(struct mmio *m, uint64_t off, uint32_t v)
 	}
 }
 
+/* Before DRIVER nobody has any business there (3.1.1). */
+static void write_config(
+	struct mmio *m, uint64_t off, unsigned len, uint32_t value)
+{
+	struct virtio_dev *dev = m->vdev;
+
+	if (!dev->ops->write_config || (len != 1 && len != 2 && len != 4) ||
+		off % len != 0)
+		return;
+	pthread_mutex_lock(&dev->lock);
+	if (atomic_load(&dev->status) & VIRTIO_CONFIG_S_DRIVER)
+		dev->ops->write_config(dev, off, len, value);
+	pthread_mutex_unlock(&dev->lock);
+}
+
 static void mmio_write(void *opaque, uint64_t off, unsigned len, uint64_t value)
 {
 	struct mmio *m = opaque;
 	uint32_t v = (uint32_t)value;
 
-	if (len != 4 || off % 4 != 0 || off >= VIRTIO_MMIO_CONFIG)
+	if (off >= VIRTIO_MMIO_CONFIG) {
+		write_config(m, off - VIRTIO_MMIO_CONFIG, len, v);
+		return;
+	}
+	if (len != 4 || off % 4 != 0)
 		return;
 	if (off == VIRTIO_MMIO_QUEUE_NOTIFY) {
 		virtio_dev_kick(m->vdev, v);

@@ -133,10 +133,15 @@ static void put_header(struct net *n, const struct iovec *iov, unsigned count,
 {
 	struct virtio_net_hdr_v1 h = {.num_buffers = htole16(buffers)};
 
-	if (n->backend->header_bytes == 0)
+	if (n->backend->header_bytes == 0) {
 		iov_write(iov, count, 0, &h, sizeof(h));
-	else
-		iov_write(iov, count, AT_NUM_BUFFERS, &h.num_buffers, 2);
+		return;
+	}
+	iov_write(iov, count, AT_NUM_BUFFERS, &h.num_buffers, 2);
+	/* A tap says DATA_VALID unasked; without GUEST_CSUM the flags must be
+	 * zero (5.1.6.4.1). */
+	if (!virtio_dev_has(&n->dev, VIRTIO_NET_F_GUEST_CSUM))
+		iov_write(iov, count, 0, &h.flags, sizeof(h.flags));
 }
 
 /* The frame does not fit: keep this buffer and go on with the next. */

@@ -74,6 +74,7 @@ int virtq_start(struct virtq *q, const struct virtq_regs *regs,
 		.used = guestmem_at(gm, regs->used, used_bytes(regs->size)),
 		.used_gpa = regs->used,
 		.pos = *pos,
+		.inflight = (uint16_t)(pos->last_avail - pos->used_idx),
 		.size = regs->size,
 		.event_idx = features >> VIRTIO_RING_F_EVENT_IDX & 1,
 		.indirect = features >> VIRTIO_RING_F_INDIRECT_DESC & 1,
@@ -191,6 +192,11 @@ int virtq_pop(struct virtq *q, struct virtq_chain *ret_chain)
 		return give_up(q);
 	q->pos.last_avail++;
 	q->inflight++;
+	return virtq_again(q, head, ret_chain);
+}
+
+int virtq_again(struct virtq *q, uint16_t head, struct virtq_chain *ret_chain)
+{
 	ret_chain->head = head;
 	ret_chain->readable = ret_chain->writable = 0;
 	if (!walk(q, head, ret_chain)) {
@@ -300,19 +306,6 @@ bool virtq_may_be_unseen(const struct virtq *q)
 
 /* ---- dirty logging ---- */
 
-/* The way back from a pointer that guestmem_at() gave. */
-static uint64_t gpa_of(const struct guestmem *gm, const void *p)
-{
-	uint64_t off = (uint64_t)((const uint8_t *)p - gm->base);
-	unsigned i;
-
-	for (i = 0; i < gm->regions; i++)
-		if (off - gm->region[i].offset < gm->region[i].size)
-			return gm->region[i].gpa + off - gm->region[i].offset;
-	assert(!"not guest RAM");
-	return 0;
-}
-
 void virtq_mark_written(const struct guestmem *gm, const struct iovec *iov,
 	unsigned count, uint64_t bytes)
 {
@@ -322,7 +315,8 @@ void virtq_mark_written(const struct guestmem *gm, const struct iovec *iov,
 	for (i = 0; i < count && bytes > 0; i++) {
 		n = iov[i].iov_len < bytes ? iov[i].iov_len : bytes;
 		if (n > 0)
-			guestmem_mark_dirty(gm, gpa_of(gm, iov[i].iov_base), n);
+			guestmem_mark_dirty(
+				gm, guestmem_gpa(gm, iov[i].iov_base), n);
 		bytes -= n;
 	}
 }

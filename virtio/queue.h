@@ -72,6 +72,7 @@ bool virtq_regs_ok(const struct virtq_regs *regs, uint16_t size_max,
 
 /**
  * virtq_start - begin at @pos (all zero for a fresh queue).
+ *       The chains between used_idx and last_avail are in flight.
  * @features: what was negotiated; EVENT_IDX and INDIRECT_DESC matter here.
  * Return: 0, or -EINVAL unless virtq_regs_ok().
  */
@@ -86,6 +87,10 @@ int virtq_start(struct virtq *q, const struct virtq_regs *regs,
  *         the queue is broken: the device needs a reset.
  */
 int virtq_pop(struct virtq *q, struct virtq_chain *ret_chain);
+
+/* Follow the chain of @head, which is in flight, once more: 1 or -EBADMSG as
+ * above. */
+int virtq_again(struct virtq *q, uint16_t head, struct virtq_chain *ret_chain);
 
 /* Put the chain popped last back, to be popped again; it was not done. */
 void virtq_unpop(struct virtq *q);

@@ -14,6 +14,8 @@
 
 #include "devices/device.h"
 #include "loop/loop.h"
+#include "vmm/commands_balloon.h"
+#include "vmm/commands_disk.h"
 #include "vmm/commands_move.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
@@ -24,6 +26,7 @@
 #include "vmm/log.h"
 #include "vmm/mover.h"
 #include "vmm/throttle.h"
+#include "vmm/vm_disk.h"
 
 #define CPU_TIMEOUT_MAX_MS 3600000
 
@@ -47,6 +50,9 @@ static const char *away(const struct commands *commands)
 {
 	enum mover_place place = mover_place(commands->mover);
 
+	/* Its state is written already: what changes now would be lost. */
+	if (place == MOVER_LEAVING && vm_is_away(commands->vm))
+		return "switching";
 	if (place == MOVER_HERE || place == MOVER_LEAVING)
 		return NULL;
 	return mover_place_name(place);
@@ -71,6 +77,25 @@ void commands_tell_state(struct commands *commands)
 static void tell_change(void *opaque)
 {
 	commands_tell_state(opaque);
+}
+
+static void tell_balloon(void *opaque)
+{
+	struct commands *commands = opaque;
+
+	control_event(commands->control, "balloon",
+		commands_balloon_json(commands->vm));
+}
+
+static void tell_full(void *opaque, unsigned disk)
+{
+	struct commands *commands = opaque;
+	char name[16];
+
+	snprintf(name, sizeof(name), "disk%u", disk);
+	control_event(commands->control, "disk-full",
+		json_pack("{s:s}", "disk", name));
+	commands_tell_state(commands);
 }
 
 /* ---- info ---- */
@@ -142,14 +167,16 @@ static int info(void *opaque, struct control *control, json_t *args,
 	struct vm *vm = commands->vm;
 	json_t *data;
 
-	data = json_pack("{s:o, s:s, s:i, s:s, s:I, s:o, s:I, s:o, s:o, s:o}",
+	data = json_pack(
+		"{s:o, s:s, s:i, s:s, s:I, s:o, s:I, s:o, s:o, s:o, s:o}",
 		"name", control_text(commands->cfg->name), "version",
 		GODWIT_VERSION, "pid", (int)getpid(), "state",
 		commands_state(commands), "uptime_ms",
 		(json_int_t)((now_ns() - commands->start_ns) / 1000000), "cpus",
 		cpus_json(vm), "memory_bytes",
 		(json_int_t)vm_guestmem(vm)->size, "devices", devices_json(vm),
-		"loops", loops_json(vm), "move", mover_info(commands->mover));
+		"loops", loops_json(vm), "move", mover_info(commands->mover),
+		"balloon", commands_balloon_json(vm));
 	if (!data)
 		return error_errno(err, -ENOMEM, "info");
 	*ret_data = data;
@@ -166,7 +193,7 @@ static int version(void *opaque, struct control *control, json_t *args,
 
 /* ---- run, pause, reset, end ---- */
 
-static int refuse_away(
+int commands_refuse_away(
 	const struct commands *commands, const char *what, struct error *err)
 {
 	const char *where = away(commands);
@@ -181,7 +208,7 @@ static int refuse_away(
 static int set_paused(struct commands *commands, bool paused, struct error *err)
 {
 	const char *what = paused ? "pause" : "resume";
-	int ret = refuse_away(commands, what, err);
+	int ret = commands_refuse_away(commands, what, err);
 
 	if (ret < 0)
 		return ret;
@@ -207,7 +234,7 @@ static int reset_vm(void *opaque, struct control *control, json_t *args,
 	json_t **ret_data, struct error *err)
 {
 	struct commands *commands = opaque;
-	int ret = refuse_away(commands, "reset", err);
+	int ret = commands_refuse_away(commands, "reset", err);
 
 	if (ret < 0)
 		return ret;
@@ -310,7 +337,7 @@ static int cpu_set(void *opaque, struct control *control, json_t *args,
 	unsigned count = 0;
 	int ms = 0, ret;
 
-	ret = refuse_away(commands, "cpu-set", err);
+	ret = commands_refuse_away(commands, "cpu-set", err);
 	if (ret == 0)
 		ret = cpu_set_numbers(args, &count, &ms, err);
 	if (ret < 0)
@@ -359,6 +386,16 @@ static const struct control_command commands_table[] = {
 		cpu_set_args, cpu_set, true},
 	{"throttle", "take a part of every vCPU's time", throttle_args,
 		throttle, false},
+	{"balloon", "ask the guest to give memory back, or see how it goes",
+		commands_balloon_args, commands_balloon, false},
+	{"balloon-stats", "what the guest says of its memory",
+		commands_balloon_stats_args, commands_balloon_stats, false},
+	{"disks", "the disks, their limits and figures", NULL, commands_disks,
+		false},
+	{"disk-resize", "take or give a disk another size",
+		commands_disk_resize_args, commands_disk_resize, false},
+	{"disk-throttle", "other limits for a disk and its group",
+		commands_disk_throttle_args, commands_disk_throttle, false},
 	{"migrate", "move the running guest to another godwit",
 		commands_migrate_args, commands_migrate, true},
 	{"migrate-postcopy", "let the guest run there now, pages follow", NULL,
@@ -380,6 +417,8 @@ static const struct control_event_type events_table[] = {
 		"\"info\"",
 		0},
 	{"cpu", "vCPUs came or went: present", 0},
+	{"balloon", "the guest changed its balloon: as in \"info\"", 100},
+	{"disk-full", "no room for a write, so the guest is paused: disk", 0},
 	{"shutdown",
 		"the VM ends: why (poweroff, reset, panic, crash, debug-exit, "
 		"host, user, moved)",
@@ -440,6 +479,8 @@ int commands_create(struct vm *vm, const struct config *cfg,
 		return ret;
 	}
 	mover_on_change(mover, tell_change, commands);
+	vm_on_balloon(vm, tell_balloon, commands);
+	vm_on_disk_full(vm, tell_full, commands);
 	*ret_commands = commands;
 	return 0;
 }
@@ -451,6 +492,8 @@ void commands_end(struct commands *commands, enum vm_end why)
 	if (!commands || !commands->control)
 		return;
 	mover_on_change(commands->mover, NULL, NULL);
+	vm_on_balloon(commands->vm, NULL, NULL);
+	vm_on_disk_full(commands->vm, NULL, NULL);
 	if (commands->cpus && commands->cpus->job) {
 		error_set(&err, -ECANCELED,
 			"cpu-set: the VM has ended (start it again)");

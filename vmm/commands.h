@@ -51,6 +51,9 @@ void commands_destroy(struct commands *commands);
 const char *commands_state(const struct commands *commands);
 /* Send event "vm-state"; whenever what commands_state() says has changed. */
 void commands_tell_state(struct commands *commands);
+/* 0, or -EBUSY with @err: the guest is elsewhere, @what makes no sense. */
+int commands_refuse_away(
+	const struct commands *commands, const char *what, struct error *err);
 /* "poweroff", "user" ...: the word of @why in event "shutdown". */
 const char *commands_end_name(enum vm_end why);
 

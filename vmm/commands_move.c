@@ -27,6 +27,9 @@ const struct control_arg commands_migrate_args[] = {
 		"immediate"},
 	{"max_downtime_ms", "integer", false, "goal of precopy (300)"},
 	{"bandwidth", "integer", false, "of precopy, bytes/s; 0: no limit"},
+	{"push_bandwidth", "integer", false,
+		"of pages that follow a postcopy guest without being asked "
+		"for, bytes/s; 0: no limit"},
 	{"max_rounds", "integer", false,
 		"of precopy, then stop whatever it costs (30)"},
 	{"timeout_ms", "integer", false, "without progress (10000)"},
@@ -169,6 +172,9 @@ static int get_options(
 	if (code == 0)
 		code = get_number(
 			args, "bandwidth", INT64_MAX, &opt->bandwidth, err);
+	if (code == 0)
+		code = get_number(args, "push_bandwidth", INT64_MAX,
+			&opt->push_bandwidth, err);
 	if (code == 0)
 		code = get_number(args, "max_rounds", ROUNDS_MAX, &rounds, err);
 	if (code == 0)

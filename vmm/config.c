@@ -7,6 +7,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +194,19 @@ static int add_net(struct config *cfg, const char *value, struct error *err)
 	return ret;
 }
 
+static int set_vsock(struct config *cfg, const char *value, struct error *err)
+{
+	if (cfg->vsock.path)
+		return config_refuse(err, "vsock", value,
+			"there is one already (give it once)");
+	return config_value_vsock(value, &cfg->vsock, err);
+}
+
+static int set_balloon(struct config *cfg, const char *value, struct error *err)
+{
+	return config_value_balloon(value, &cfg->balloon, err);
+}
+
 static int set_serial(struct config *cfg, const char *value, struct error *err)
 {
 	return config_value_char("serial", value, &cfg->serial, err);
@@ -240,7 +254,9 @@ typedef int option_fn(struct config *cfg, const char *value, struct error *err);
 struct option {
 	const char *name;
 	char letter;	   /* 0: none */
-	const char *value; /* what the value is called; NULL: takes none */
+	/* What the value is called; NULL: takes none; "[...]": it may be left
+	 * out, so it cannot be a word of its own. */
+	const char *value;
 	option_fn *fn;	   /* NULL: set the bool at offset */
 	size_t offset;
 };
@@ -258,6 +274,8 @@ static const struct option options[] = {
 	{"memory", 'm', "SIZE", set_memory, 0},
 	{"disk", 'd', "path=FILE", add_disk, 0},
 	{"net", 'n', "user|tap=NAME", add_net, 0},
+	{"vsock", 0, "path=FILE", set_vsock, 0},
+	{"balloon", 0, "[SIZE]", set_balloon, 0},
 	{"machine", 0, "acpi|fdt|cmdline", set_machine, 0},
 	{"boot", 0, "auto|pvh|linux64|linux32", set_boot, 0},
 	{"serial", 0, "stdio|file=FILE|none", set_serial, 0},
@@ -403,6 +421,10 @@ static int take_option(
 		ret = apply_flag(cfg, opt, argv[0], value, err);
 		return ret < 0 ? ret : keep_words(cfg, opt, NULL, used, err);
 	}
+	if (!value && opt->value[0] == '[') {
+		ret = opt->fn(cfg, "", err);
+		return ret < 0 ? ret : keep_words(cfg, opt, NULL, used, err);
+	}
 	if (!value) {
 		if (argc < 2)
 			return error_set(err, -EINVAL,
@@ -438,6 +460,12 @@ static int check_iothreads(const struct config *cfg, struct error *err)
 				"they count from 0)",
 				wanted, i, wanted + 1);
 	}
+	wanted = cfg->vsock.iothread;
+	if (cfg->vsock.path && wanted >= (int)cfg->iothreads)
+		return error_set(err, -EINVAL,
+			"--vsock iothread=%d: there is no such I/O thread "
+			"(give --iothread %d, they count from 0)",
+			wanted, wanted + 1);
 	return 0;
 }
 
@@ -454,6 +482,8 @@ static void spread_devices(struct config *cfg)
 	for (i = 0; i < cfg->nets; i++)
 		if (cfg->net[i].iothread < 0)
 			cfg->net[i].iothread = (int)(next++ % cfg->iothreads);
+	if (cfg->vsock.path && cfg->vsock.iothread < 0)
+		cfg->vsock.iothread = (int)(next++ % cfg->iothreads);
 }
 
 /* What a name gives must not change when another name is given elsewhere: it
@@ -503,6 +533,11 @@ static int check_whole(const struct config *cfg, struct error *err)
 			"--console file=%.160s: --serial writes there already "
 			"(give another file)",
 			cfg->console.path);
+	if (cfg->balloon.bytes > cfg->memory.size)
+		return error_set(err, -EINVAL,
+			"--balloon: %" PRIu64 " MiB are more than the guest's "
+			"%" PRIu64 " MiB (give less, or more with -m)",
+			cfg->balloon.bytes >> 20, cfg->memory.size >> 20);
 	return check_iothreads(cfg, err);
 }
 
@@ -616,6 +651,7 @@ void config_fini(struct config *cfg)
 	free(cfg->dump_dtb);
 	free(cfg->cpu);
 	free(cfg->control);
+	free(cfg->vsock.path);
 	words_fini(&cfg->words);
 	free(cfg->cpuid);
 	for (i = 0; i < cfg->disks; i++)

@@ -15,28 +15,39 @@
 #include <stdio.h>
 
 #include "loop/loop.h"
+#include "virtio/backend/bucket.h"
+#include "virtio/backend/disk.h"
 #include "vmm/guestmem.h"
 #include "vmm/words.h"
 #include "vmm/x86/boot.h"
 
 struct kvm_cpuid2;
 
-#define CONFIG_DISKS_MAX      8u
-#define CONFIG_NETS_MAX	      4u
-#define CONFIG_NET_QUEUES_MAX 4u
-#define CONFIG_FORWARDS_MAX   16u
-#define CONFIG_IOTHREADS_MAX  8u
-#define CONFIG_TRACE_MAX      (1u << 20)
-#define CONFIG_SERIAL_MAX     20u    /* virtio-blk serial id, bytes */
-#define CONFIG_NAME_MAX	      63u    /* bytes */
-#define CONFIG_CPUS_MAX	      65536u /* KVM's own limit is lower */
-#define CONFIG_MEMORY_DEFAULT (256ull << 20)
+#define CONFIG_DISKS_MAX       8u
+#define CONFIG_DISK_QUEUES_MAX 16u
+#define CONFIG_GROUP_MAX       31u /* bytes of a group's name */
+#define CONFIG_NETS_MAX	       4u
+#define CONFIG_NET_QUEUES_MAX  4u
+#define CONFIG_FORWARDS_MAX    16u
+#define CONFIG_IOTHREADS_MAX   8u
+#define CONFIG_TRACE_MAX       (1u << 20)
+#define CONFIG_SERIAL_MAX      20u    /* virtio-blk serial id, bytes */
+#define CONFIG_NAME_MAX	       63u    /* bytes */
+#define CONFIG_CPUS_MAX	       65536u /* KVM's own limit is lower */
+#define CONFIG_MEMORY_DEFAULT  (256ull << 20)
 
 struct config_disk {
 	char *path; /* owned; or NULL with fd */
 	int fd;	    /* inherited, -1 if path is used */
 	bool readonly;
 	bool direct; /* O_DIRECT */
+	bool no_discard;
+	bool stop_when_full; /* werror=stop */
+	unsigned queues;
+	enum disk_cache cache;
+	/* All zero: none, or those of the first disk of the group. */
+	struct bucket_limits limits;
+	char group[CONFIG_GROUP_MAX + 1]; /* "": it is alone */
 	/* Which I/O thread serves it; -1: the main loop.  A parse replaces -1
 	 * in turn when there are I/O threads. */
 	int iothread;
@@ -74,6 +85,22 @@ struct config_net {
 	uint64_t rx_frames, tx_frames; /* 0: no limit */
 };
 
+struct config_vsock {
+	char *path;   /* owned; where host clients connect.  NULL: no device */
+	uint32_t cid; /* the guest's */
+	unsigned max_conns;
+	int iothread; /* as of config_disk */
+};
+
+struct config_balloon {
+	bool present;
+	/* What the guest sees. */
+	bool deflate_on_oom, stats, hinting, reporting;
+	/* What it does not. */
+	uint64_t bytes;	  /* to ask for from the start; <= RAM */
+	unsigned stats_s; /* between two statistics; 0: when asked for */
+};
+
 /* What -c says beside the count; config_init() leaves 0 for "not given". */
 struct config_cpus {
 	unsigned max;	/* possible vCPUs; a parse makes it >= cpus */
@@ -102,6 +129,8 @@ struct config {
 	unsigned disks;
 	struct config_net net[CONFIG_NETS_MAX];
 	unsigned nets;
+	struct config_vsock vsock;
+	struct config_balloon balloon;
 	enum boot_machine machine;
 	enum boot_protocol protocol;
 	struct config_char serial;  /* COM1; default stdio */
@@ -171,6 +200,15 @@ const char *config_machine_name(enum boot_machine machine);
 const char *config_protocol_name(enum boot_protocol protocol);
 const char *config_backing_name(enum guestmem_backing backing);
 const char *config_loop_name(enum loop_backend backend);
+const char *config_cache_name(enum disk_cache cache);
+
+/* Where in @limits the value of @key belongs: "iops" or "bps", then "-rd" or
+ * "-wr" or nothing, then "-burst" or nothing.  False: no such key. */
+bool config_limit_slot(
+	struct bucket_limits *limits, const char *key, uint64_t **ret_slot);
+/* What is wrong with them, or NULL. */
+const char *config_limits_wrong(const struct bucket_limits *limits);
+bool config_limited(const struct bucket_limits *limits); /* any at all? */
 
 /* What the guest can see of @cfg, and so what has to be equal wherever it runs:
  * a new object, NULL without memory. */

@@ -15,6 +15,8 @@
 
 #include <jansson.h>
 
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 
 /* Bytes of the well-formed UTF-8 sequence at @s, 0 if there is none.
@@ -105,8 +107,10 @@ static json_t *guest_disks(const struct config *cfg)
 		const struct config_disk *disk = &cfg->disk[i];
 
 		if (append(array,
-			    json_pack("{s:b, s:s}", "readonly", disk->readonly,
-				    "serial", disk->serial)) < 0) {
+			    json_pack("{s:b, s:s, s:i, s:b}", "readonly",
+				    disk->readonly, "serial", disk->serial,
+				    "queues", (int)disk->queues, "discard",
+				    !disk->no_discard)) < 0) {
 			json_decref(array);
 			return NULL;
 		}
@@ -147,6 +151,40 @@ static json_t *iothread_json(int index)
 	return index < 0 ? json_null() : json_integer(index);
 }
 
+/* Limits by the names they are given with; those not given are left out. */
+static json_t *limits_json(const struct bucket_limits *limits)
+{
+	static const char *const keys[] = {"iops", "iops-rd", "iops-wr", "bps",
+		"bps-rd", "bps-wr", "iops-burst", "iops-rd-burst",
+		"iops-wr-burst", "bps-burst", "bps-rd-burst", "bps-wr-burst"};
+	struct bucket_limits copy = *limits;
+	json_t *object = json_object();
+	uint64_t *slot;
+	unsigned i;
+
+	for (i = 0; object && i < COUNT(keys); i++)
+		if (config_limit_slot(&copy, keys[i], &slot) && *slot > 0 &&
+			json_object_set_new(object, keys[i],
+				json_integer((json_int_t)*slot)) < 0) {
+			json_decref(object);
+			return NULL;
+		}
+	return object;
+}
+
+static int add_host_disk(json_t *value, const struct config_disk *disk)
+{
+	json_t *more = json_pack("{s:o, s:s, s:s, s:o, s:s}", "iothread",
+		iothread_json(disk->iothread), "cache",
+		config_cache_name(disk->cache), "werror",
+		disk->stop_when_full ? "stop" : "report", "limits",
+		limits_json(&disk->limits), "group", disk->group);
+	int ret = more ? json_object_update(value, more) : -1;
+
+	json_decref(more);
+	return ret < 0 ? -ENOMEM : 0;
+}
+
 static json_t *host_disks(const struct config *cfg)
 {
 	json_t *array = json_array(), *value;
@@ -164,14 +202,31 @@ static json_t *host_disks(const struct config *cfg)
 				"direct", disk->direct);
 		ret = append(array, value);
 		if (ret == 0)
-			ret = json_object_set_new(value, "iothread",
-				iothread_json(disk->iothread));
+			ret = add_host_disk(value, disk);
 		if (ret < 0) {
 			json_decref(array);
 			return NULL;
 		}
 	}
 	return array;
+}
+
+/* null: there is none */
+static json_t *guest_balloon(const struct config_balloon *balloon)
+{
+	if (!balloon->present)
+		return json_null();
+	return json_pack("{s:b, s:b, s:b, s:b}", "deflate_on_oom",
+		balloon->deflate_on_oom, "stats", balloon->stats, "hinting",
+		balloon->hinting, "reporting", balloon->reporting);
+}
+
+static json_t *host_balloon(const struct config_balloon *balloon)
+{
+	if (!balloon->present)
+		return json_null();
+	return json_pack("{s:I, s:I}", "bytes", (json_int_t)balloon->bytes,
+		"stats_s", (json_int_t)balloon->stats_s);
 }
 
 static json_t *topology_json(const struct config *cfg)
@@ -182,11 +237,28 @@ static json_t *topology_json(const struct config *cfg)
 		(json_int_t)cfg->smp.threads);
 }
 
+/* null: there is none */
+static json_t *guest_vsock(const struct config_vsock *vsock)
+{
+	if (!vsock->path)
+		return json_null();
+	return json_pack("{s:I}", "cid", (json_int_t)vsock->cid);
+}
+
+static json_t *host_vsock(const struct config_vsock *vsock)
+{
+	if (!vsock->path)
+		return json_null();
+	return json_pack("{s:o, s:I, s:o}", "path", text_json(vsock->path),
+		"max_conns", (json_int_t)vsock->max_conns, "iothread",
+		iothread_json(vsock->iothread));
+}
+
 json_t *config_guest_json(const struct config *cfg)
 {
 	return json_pack(
 		"{s:I, s:I, s:o, s:I, s:s, s:s, s:o, s:b, s:b, s:b, s:b, s:b, "
-		"s:o, s:o}",
+		"s:o, s:o, s:o, s:o}",
 		"cpus", (json_int_t)cfg->cpus, "cpus_max",
 		(json_int_t)cfg->smp.max, "topology", topology_json(cfg),
 		"memory_bytes", (json_int_t)cfg->memory.size, "machine",
@@ -196,7 +268,9 @@ json_t *config_guest_json(const struct config *cfg)
 		cfg->serial.kind != CONFIG_CHAR_NONE, "console",
 		cfg->console.kind != CONFIG_CHAR_NONE, "rng", cfg->rng, "pit",
 		cfg->pit, "debug_exit", cfg->debug_exit, "disks",
-		guest_disks(cfg), "nets", guest_nets(cfg));
+		guest_disks(cfg), "nets", guest_nets(cfg), "vsock",
+		guest_vsock(&cfg->vsock), "balloon",
+		guest_balloon(&cfg->balloon));
 }
 
 static const char *addr_text(uint32_t addr, char buf[INET_ADDRSTRLEN])
@@ -288,7 +362,7 @@ static json_t *control_json(const struct config *cfg)
 static json_t *host_json(const struct config *cfg)
 {
 	return json_pack("{s:o, s:o, s:{s:s, s:b}, s:o, s:o, s:s, s:I, s:I, "
-			 "s:b, s:o, s:o, s:o}",
+			 "s:b, s:o, s:o, s:o, s:o, s:o}",
 		"kernel", text_json(cfg->kernel), "initrd",
 		text_json(cfg->initrd), "memory", "backing",
 		config_backing_name(cfg->memory.backing), "thp",
@@ -297,7 +371,8 @@ static json_t *host_json(const struct config *cfg)
 		"iothreads", (json_int_t)cfg->iothreads, "trace",
 		(json_int_t)cfg->trace, "no_reboot", cfg->no_reboot, "control",
 		control_json(cfg), "disks", host_disks(cfg), "nets",
-		host_nets(cfg));
+		host_nets(cfg), "vsock", host_vsock(&cfg->vsock), "balloon",
+		host_balloon(&cfg->balloon));
 }
 
 int config_print_json(const struct config *cfg, FILE *out)

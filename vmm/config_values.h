@@ -40,8 +40,7 @@ int config_value_cpu_model(const char *value, char **text, struct error *err);
 int config_value_memory(const char *value, struct guestmem_options *ret_memory,
 	struct error *err);
 
-/* path=FILE|fd=N[,ro][,direct][,serial=ID][,iothread=K]; the caller owns
- * ret_disk->path.
+/* path=FILE|fd=N and more; see config_disk.c.  The caller owns ret_disk->path.
  * @cfg: its disks must not be given again. */
 int config_value_disk(const struct config *cfg, const char *value,
 	struct config_disk *ret_disk, struct error *err);
@@ -54,6 +53,14 @@ int config_value_net(const struct config *cfg, const char *value,
 /* That of network @index of the machine @name, if none is given. */
 void config_net_default_mac(
 	const char *name, unsigned index, uint8_t ret_mac[6]);
+
+/* path=FILE and more; the caller owns ret_vsock->path.  (config_vsock.c) */
+int config_value_vsock(
+	const char *value, struct config_vsock *ret_vsock, struct error *err);
+
+/* [SIZE] and more, or nothing at all.  (config_balloon.c) */
+int config_value_balloon(const char *value, struct config_balloon *ret_balloon,
+	struct error *err);
 
 /* stdio, none or file=FILE (the rest, commas and all).  What @chr held is
  * freed. */

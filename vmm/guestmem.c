@@ -5,7 +5,9 @@
  */
 #include "vmm/guestmem.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -173,6 +175,7 @@ int guestmem_init(struct guestmem *gm, const struct guestmem_options *opt,
 	gm->backing = opt->backing;
 	gm->thp = opt->thp && opt->backing != GUESTMEM_HUGETLB;
 	gm->fd = fd;
+	pthread_mutex_init(&gm->discard_lock, NULL);
 	lay_out(gm);
 	return 0;
 }
@@ -185,6 +188,7 @@ void guestmem_fini(struct guestmem *gm)
 	if (gm->fd >= 0)
 		close(gm->fd);
 	free((void *)(uintptr_t)gm->dirty_store);
+	pthread_mutex_destroy(&gm->discard_lock);
 	memset(gm, 0, sizeof(*gm));
 	gm->fd = -1;
 }
@@ -215,6 +219,18 @@ void *guestmem_at(const struct guestmem *gm, uint64_t gpa, uint64_t len)
 	if (!r || len == 0 || len > left)
 		return NULL;
 	return gm->base + r->offset + (gpa - r->gpa);
+}
+
+uint64_t guestmem_gpa(const struct guestmem *gm, const void *p)
+{
+	uint64_t off = (uint64_t)((const uint8_t *)p - gm->base);
+	unsigned i;
+
+	for (i = 0; i < gm->regions; i++)
+		if (off - gm->region[i].offset < gm->region[i].size)
+			return gm->region[i].gpa + off - gm->region[i].offset;
+	assert(!"not guest RAM");
+	return 0;
 }
 
 /* Regions are apart in guest space, so a range is RAM iff one region has it. */
@@ -307,4 +323,100 @@ void guestmem_dirty_fetch(struct guestmem *gm, uint64_t *bitmap)
 			    &gm->dirty_store[i], memory_order_relaxed))
 			bitmap[i] |= atomic_exchange_explicit(
 				&gm->dirty_store[i], 0, memory_order_acquire);
+}
+
+/* ---- giving memory back to the host ---- */
+
+uint64_t guestmem_unit(const struct guestmem *gm)
+{
+	return page_bytes(gm->backing);
+}
+
+static int drop(struct guestmem *gm, uint64_t off, uint64_t len)
+{
+	int ret;
+
+	if (gm->backing == GUESTMEM_ANON)
+		ret = madvise(gm->base + off, len, MADV_DONTNEED);
+	else
+		ret = fallocate(gm->fd,
+			FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off,
+			(off_t)len);
+	return ret < 0 ? -errno : 0;
+}
+
+int guestmem_discard(struct guestmem *gm, uint64_t gpa, uint64_t len)
+{
+	uint64_t left, first, end, unit = guestmem_unit(gm);
+	const struct guestmem_region *r = find(gm, gpa, &left);
+	int ret;
+
+	if (!r || len == 0 || len > left)
+		return -EINVAL;
+	first = r->offset + (gpa - r->gpa);
+	end = (first + len) & ~(unit - 1);
+	first = (first + unit - 1) & ~(unit - 1);
+	/* Held over the system call, so that an inhibit waits for its end. */
+	pthread_mutex_lock(&gm->discard_lock);
+	if (gm->discard_inhibits > 0) {
+		pthread_mutex_unlock(&gm->discard_lock);
+		return -EBUSY;
+	}
+	ret = first < end ? drop(gm, first, end - first) : 0;
+	pthread_mutex_unlock(&gm->discard_lock);
+	if (first < end)
+		guestmem_mark_dirty(
+			gm, r->gpa + (first - r->offset), end - first);
+	return ret;
+}
+
+void guestmem_inhibit_discard(struct guestmem *gm)
+{
+	pthread_mutex_lock(&gm->discard_lock);
+	gm->discard_inhibits++;
+	pthread_mutex_unlock(&gm->discard_lock);
+}
+
+void guestmem_allow_discard(struct guestmem *gm)
+{
+	struct guestmem_watch *w;
+
+	pthread_mutex_lock(&gm->discard_lock);
+	assert(gm->discard_inhibits > 0);
+	if (--gm->discard_inhibits == 0)
+		for (w = gm->watch; w; w = w->next)
+			w->allowed(w->opaque);
+	pthread_mutex_unlock(&gm->discard_lock);
+}
+
+bool guestmem_discard_inhibited(struct guestmem *gm)
+{
+	bool inhibited;
+
+	pthread_mutex_lock(&gm->discard_lock);
+	inhibited = gm->discard_inhibits > 0;
+	pthread_mutex_unlock(&gm->discard_lock);
+	return inhibited;
+}
+
+void guestmem_watch_add(struct guestmem *gm, struct guestmem_watch *watch)
+{
+	pthread_mutex_lock(&gm->discard_lock);
+	watch->next = gm->watch;
+	gm->watch = watch;
+	pthread_mutex_unlock(&gm->discard_lock);
+}
+
+void guestmem_watch_remove(struct guestmem *gm, struct guestmem_watch *watch)
+{
+	struct guestmem_watch **at;
+
+	pthread_mutex_lock(&gm->discard_lock);
+	for (at = &gm->watch; *at; at = &(*at)->next) {
+		if (*at == watch) {
+			*at = watch->next;
+			break;
+		}
+	}
+	pthread_mutex_unlock(&gm->discard_lock);
 }

@@ -20,6 +20,11 @@ static const char overview[] =
 	"  godwit stop NAME                   end the VM\n"
 	"  godwit cpu set NAME N              plug or unplug vCPUs\n"
 	"  godwit throttle NAME PERCENT       take a part of its vCPUs' time\n"
+	"  godwit balloon NAME [SIZE]         ask it to give memory back\n"
+	"  godwit balloon-stats NAME          what it says of its memory\n"
+	"  godwit disks NAME                  its disks, limits and figures\n"
+	"  godwit disk-resize NAME DISK       another size for a disk\n"
+	"  godwit disk-throttle NAME DISK L   other limits for a disk\n"
 	"  godwit migrate NAME ADDR           move it to another process\n"
 	"  godwit postcopy NAME               let it go now, memory follows\n"
 	"  godwit snapshot NAME FILE          write it to a file\n"
@@ -48,9 +53,16 @@ static const char run_text[] =
 	"                           RAM in bytes, or with K, M, G or T (256M);\n"
 	"                           backing (anon), transparent huge pages (off)\n"
 	"  -d, --disk path=FILE|fd=N[,ro][,direct][,serial=ID][,iothread=K]\n"
+	"             [,cache=writeback|writethrough|unsafe][,queues=N]\n"
+	"             [,discard=off][,werror=report|stop]\n"
 	"                           add a raw disk, up to 8; write a comma in\n"
 	"                           FILE twice; K is its I/O thread, from 0 on\n"
-	"                           (in turn)\n"
+	"                           (in turn); werror=stop pauses the guest when\n"
+	"                           the image finds no room.  Limits a second:\n"
+	"                           ,iops=N ,bps=BYTES, for reads or writes ,iops-rd=\n"
+	"                           ,bps-wr= ..., at once ,iops-burst= ,bps-rd-burst=\n"
+	"                           ...; ,group=NAME shares those of the first disk\n"
+	"                           of that group\n"
 	"  -n, --net user[,hostfwd=tcp|udp:[ADDR:]PORT-[GADDR]:GPORT]...[,net=A/N]\n"
 	"      --net tap=NAME|fd=N[,queues=N][,offload=off]\n"
 	"                           add a network, up to 4: without privileges, the\n"
@@ -59,6 +71,15 @@ static const char run_text[] =
 	"                           and at most so much a second to and from the\n"
 	"                           guest: ,rx-bw=BYTES ,tx-bw= ,rx-pps=FRAMES\n"
 	"                           ,tx-pps=\n"
+	"      --balloon[=[SIZE][,deflate-on-oom=on|off][,stats=SECONDS]\n"
+	"                 [,hinting=on|off][,reporting=on|off]]\n"
+	"                           add a balloon that asks the guest to give SIZE\n"
+	"                           back to the host; with reporting it gives back\n"
+	"                           what it does not use by itself\n"
+	"      --vsock path=FILE[,cid=N][,max-conns=N][,iothread=K]\n"
+	"                           add a socket device: a client that connects to\n"
+	"                           FILE says CONNECT PORT; the guest's connections\n"
+	"                           to CID 2 go to the sockets FILE_PORT\n"
 	"      --rng                add an entropy source\n"
 	"      --serial WHERE       stdio, file=FILE or none (stdio)\n"
 	"      --console WHERE      virtio console, likewise (none)\n"
@@ -198,6 +219,42 @@ static const char throttle_text[] =
 	"Takes PERCENT (0 to 99) of the time of every vCPU.\n" NAME_TEXT
 		STATUS_TEXT;
 
+static const char balloon_text[] =
+	"usage: godwit balloon NAME [SIZE] [--json]\n"
+	"\n"
+	"Asks the guest to give SIZE bytes (or with K, M, G) of its memory back to\n"
+	"the host; 0: it has all of it again.  The guest decides, and takes its\n"
+	"time; without SIZE this shows how far it is.  The VM was started with\n"
+	"--balloon.\n" NAME_TEXT STATUS_TEXT;
+
+static const char disks_text[] =
+	"usage: godwit disks NAME [--json]\n"
+	"\n"
+	"Prints for each disk its size, limits and what it has done.\n" NAME_TEXT
+		STATUS_TEXT;
+
+static const char disk_resize_text[] =
+	"usage: godwit disk-resize NAME DISK [SIZE] [--shrink] [--json]\n"
+	"\n"
+	"Makes the file of DISK (disk0, disk1 ...) SIZE bytes large, or looks\n"
+	"again how large it or the block device is, and tells the guest.\n"
+	"--shrink allows to cut off what is behind the new end.\n" NAME_TEXT
+		STATUS_TEXT;
+
+static const char disk_throttle_text[] =
+	"usage: godwit disk-throttle NAME DISK LIMITS [--json]\n"
+	"\n"
+	"Gives DISK and the other disks of its group new limits in place of all\n"
+	"they had: `none', or as in `godwit run --disk', for example\n"
+	"iops=1000,bps-wr=10M,bps-wr-burst=100M.\n" NAME_TEXT STATUS_TEXT;
+
+static const char balloon_stats_text[] =
+	"usage: godwit balloon-stats NAME [--interval SECONDS] [--json]\n"
+	"\n"
+	"Shows what the guest said last of its memory, and how long ago.  Figures\n"
+	"come every SECONDS; with 0 each call asks for those of the next one.  The\n"
+	"VM was started with --balloon=stats=SECONDS.\n" NAME_TEXT STATUS_TEXT;
+
 static const char jobs_text[] =
 	"usage: godwit jobs NAME [--json]\n"
 	"\n"
@@ -229,6 +286,8 @@ static const char migrate_text[] =
 	"                           rounds, stalled or immediate\n"
 	"      --max-downtime MS    goal in milliseconds\n"
 	"      --bandwidth RATE     limit in bytes a second, or with K, M or G\n"
+	"      --push-bandwidth RATE  the same for pages that follow a postcopy\n"
+	"                           guest without having been asked for\n"
 	"      --max-rounds N       then stop the guest whatever it costs\n"
 	"      --timeout MS         give up after so long without progress\n"
 	"      --timeline FILE      write samples of the run as JSON lines\n"
@@ -266,6 +325,11 @@ static const struct {
 	{"stop", stop_text},
 	{"cpu", cpu_text},
 	{"throttle", throttle_text},
+	{"balloon", balloon_text},
+	{"balloon-stats", balloon_stats_text},
+	{"disks", disks_text},
+	{"disk-resize", disk_resize_text},
+	{"disk-throttle", disk_throttle_text},
 	{"jobs", jobs_text},
 	{"cancel", cancel_text},
 	{"command", command_text},

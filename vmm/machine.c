@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 #include "devices/cpu_hotplug.h"
-#include "loop/pool.h"
 #include "vmm/config.h"
 #include "vmm/machine_devices.h"
+#include "vmm/machine_disk.h"
 #include "vmm/error.h"
 #include "vmm/irq.h"
 #include "vmm/loops.h"
@@ -375,7 +375,7 @@ void machine_fini(struct vm *vm)
 	free(vm->cpuid);
 	for (i = vm->devices; i-- > 0;)
 		vm->device[i]->ops->destroy(vm->device[i]);
-	pool_destroy(vm->pool);
+	machine_fini_disks(vm);
 	loops_stop_threads(vm);
 	for (i = vm->irqs; i-- > 0;)
 		irq_line_close(vm->fd, vm->irq[i].gsi, vm->irq[i].fd);

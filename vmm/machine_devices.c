@@ -20,19 +20,20 @@
 #include "devices/rtc.h"
 #include "devices/serial.h"
 #include "loop/loop.h"
-#include "loop/pool.h"
 #include "virtio/backend/disk.h"
-#include "virtio/blk.h"
+#include "virtio/balloon.h"
 #include "virtio/console.h"
 #include "virtio/dev.h"
 #include "virtio/mmio.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
+#include "virtio/vsock.h"
 #include "vmm/config.h"
 #include "vmm/error.h"
 #include "vmm/irq.h"
 #include "vmm/loops.h"
 #include "vmm/machine.h"
+#include "vmm/machine_disk.h"
 #include "vmm/machine_net.h"
 #include "vmm/vm_priv.h"
 
@@ -215,62 +216,20 @@ static int plug(struct vm *vm, struct virtio_dev *virtio,
 	return adopt(vm, dev, &vm->mmio, &range, 1, err);
 }
 
-/* Making a disk, on the loop that is going to serve it. */
-struct new_disk {
-	struct vm *vm;
-	const struct config_disk *cfg;
-	struct virtio_env env;
-	char name[DEVICE_NAME_MAX];
-	struct virtio_dev *virtio; /* the result */
-	struct disk *disk;	   /* the device's */
-	int code;
-	struct error *err;
-};
-
-static void make_disk(void *opaque)
-{
-	struct new_disk *n = opaque;
-	struct virtio_blk_options opt = {.serial = n->cfg->serial};
-	struct disk_options disk = {
-		.name = n->name,
-		.path = n->cfg->path,
-		.fd = n->cfg->fd,
-		.readonly = n->cfg->readonly,
-		.direct = n->cfg->direct,
-		.unlocked = n->vm->cfg->incoming,
-	};
-
-	n->code = disk_open(n->env.loop, n->vm->pool, &disk, &opt.disk, n->err);
-	if (n->code < 0)
-		return;
-	n->disk = opt.disk;
-	n->code = virtio_blk_create(
-		&n->env, n->name, &opt, &n->virtio, n->err);
-}
-
 static int add_disk(struct vm *vm, unsigned index, struct error *err)
 {
-	const struct config_disk *cfg = &vm->cfg->disk[index];
-	struct new_disk n = {
-		.vm = vm,
-		.cfg = cfg,
-		.env = {.loop = loops_get(vm, cfg->iothread), .gm = &vm->gm},
-		.err = err,
-	};
 	struct virtio_mmio_options slot;
+	char name[DEVICE_NAME_MAX];
+	struct virtio_dev *virtio;
 	int code;
 
-	snprintf(n.name, sizeof(n.name), "disk%u", index);
+	snprintf(name, sizeof(name), "disk%u", index);
 	code = next_slot(vm, &slot, err);
+	if (code == 0)
+		code = machine_make_disk(vm, index, name, &virtio, err);
 	if (code < 0)
 		return code;
-	code = loop_run_sync(n.env.loop, make_disk, &n, n.name);
-	if (code < 0)
-		return error_errno(err, code, "%s", n.name);
-	if (n.code < 0)
-		return n.code;
-	vm->disk[index] = n.disk;
-	return plug(vm, n.virtio, &slot, err);
+	return plug(vm, virtio, &slot, err);
 }
 
 int machine_lock_disks(struct vm *vm, struct error *err)
@@ -288,6 +247,8 @@ int machine_lock_disks(struct vm *vm, struct error *err)
 	}
 	for (i = 0; i < vm->cfg->nets; i++)
 		virtio_net_settle(vm->net[i], true);
+	if (vm->vsock)
+		virtio_vsock_settle(vm->vsock, true);
 	return 0;
 }
 
@@ -295,6 +256,8 @@ void machine_unlock_disks(struct vm *vm)
 {
 	unsigned i;
 
+	if (vm->vsock)
+		virtio_vsock_settle(vm->vsock, false);
 	for (i = 0; i < vm->cfg->nets; i++)
 		virtio_net_settle(vm->net[i], false);
 	for (i = 0; i < vm->cfg->disks; i++)
@@ -358,6 +321,89 @@ static int add_net(struct vm *vm, unsigned index, struct error *err)
 	return plug(vm, vm->net[index], &slot, err);
 }
 
+static void balloon_changed(void *opaque)
+{
+	const struct vm *vm = opaque;
+
+	if (vm->balloon_changed)
+		vm->balloon_changed(vm->balloon_opaque);
+}
+
+static int add_balloon(struct vm *vm, struct error *err)
+{
+	const struct config_balloon *cfg = &vm->cfg->balloon;
+	struct virtio_env env = {.loop = vm->loop, .gm = &vm->gm};
+	struct balloon_options opt = {
+		.bytes = cfg->bytes,
+		.deflate_on_oom = cfg->deflate_on_oom,
+		.stats = cfg->stats,
+		.hinting = cfg->hinting,
+		.reporting = cfg->reporting,
+		.stats_interval_s = cfg->stats_s,
+		.phases = &vm->phases,
+		.changed = balloon_changed,
+		.opaque = vm,
+	};
+	struct virtio_mmio_options slot;
+	int code;
+
+	if (!cfg->present)
+		return 0;
+	code = next_slot(vm, &slot, err);
+	if (code == 0)
+		code = virtio_balloon_create(
+			&env, "balloon0", &opt, &vm->balloon, err);
+	if (code < 0)
+		return code;
+	return plug(vm, vm->balloon, &slot, err);
+}
+
+/* Making a socket device, on the loop that is going to serve it. */
+struct new_vsock {
+	struct virtio_env env;
+	struct virtio_vsock_options opt;
+	struct virtio_dev *virtio; /* the result */
+	int code;
+	struct error *err;
+};
+
+static void make_vsock(void *opaque)
+{
+	struct new_vsock *n = opaque;
+
+	n->code = virtio_vsock_create(
+		&n->env, "vsock0", &n->opt, &n->virtio, n->err);
+}
+
+static int add_vsock(struct vm *vm, struct error *err)
+{
+	const struct config_vsock *cfg = &vm->cfg->vsock;
+	struct new_vsock n = {
+		.env = {.gm = &vm->gm},
+		.opt = {.path = cfg->path,
+			.cid = cfg->cid,
+			.max_conns = cfg->max_conns,
+			.incoming = vm->cfg->incoming},
+		.err = err,
+	};
+	struct virtio_mmio_options slot;
+	int code;
+
+	if (!cfg->path)
+		return 0;
+	n.env.loop = loops_get(vm, cfg->iothread);
+	code = next_slot(vm, &slot, err);
+	if (code < 0)
+		return code;
+	code = loop_run_sync(n.env.loop, make_vsock, &n, "vsock0");
+	if (code < 0)
+		return error_errno(err, code, "vsock0");
+	if (n.code < 0)
+		return n.code;
+	vm->vsock = n.virtio;
+	return plug(vm, n.virtio, &slot, err);
+}
+
 int machine_add_devices(struct vm *vm, struct error *err)
 {
 	unsigned i;
@@ -375,8 +421,8 @@ int machine_add_devices(struct vm *vm, struct error *err)
 	if (code == 0 && vm->cfg->debug_exit)
 		code = add_event_device(
 			vm, "debug-exit", debug_exit_create, err);
-	if (code == 0 && vm->cfg->disks > 0)
-		code = pool_create(NULL, &vm->pool, err);
+	if (code == 0)
+		code = machine_init_disks(vm, err);
 	for (i = 0; code == 0 && i < vm->cfg->disks; i++)
 		code = add_disk(vm, i, err);
 	if (code == 0)
@@ -385,5 +431,9 @@ int machine_add_devices(struct vm *vm, struct error *err)
 		code = add_console(vm, err);
 	for (i = 0; code == 0 && i < vm->cfg->nets; i++)
 		code = add_net(vm, i, err);
+	if (code == 0)
+		code = add_balloon(vm, err);
+	if (code == 0)
+		code = add_vsock(vm, err);
 	return code;
 }

@@ -43,13 +43,14 @@
 struct run {
 	struct vm *_Atomic vm; /* NULL before and after its life */
 	_Atomic int signo;     /* the one that ended the run, or 0 */
+	_Atomic int ending;    /* the exit status that is to be, + 1; or 0 */
 	struct terminal terminal;
 	struct terminal_filter filter;
 
 	/* Main thread, each once it is there. */
 	const struct config *cfg; /* borrowed */
 	struct vm *machine;
-	struct mover *mover;
+	struct mover *_Atomic mover;
 	struct commands *commands; /* NULL without a control socket */
 	struct loop_timer retry;   /* to open that socket */
 	bool waiting;		   /* for it */
@@ -82,6 +83,32 @@ static int output_failed(int code)
 
 /* ---- run ---- */
 
+/*
+ * A guest whose missing pages are lost cannot be stopped: a vCPU that waits for
+ * one in the host's kernel heeds no signal, and to give it a zero page could
+ * write that to a disk.  So the process ends as it stands, which ends all that
+ * wait.  Any thread, signal handlers too.
+ */
+static void leave_if_lost(struct run *run)
+{
+	static const char text[] = "godwit: error: memory that the guest lacks "
+				   "is lost: it was ended as it stands\n";
+	struct mover *mover = atomic_load(&run->mover);
+	int ending = atomic_load(&run->ending);
+
+	if (ending == 0 || !mover || !mover_lost_pages(mover))
+		return;
+	terminal_restore();
+	if (write(STDERR_FILENO, text, sizeof(text) - 1) < 0)
+		_exit(ending - 1); /* the same, but nobody reads it */
+	_exit(ending - 1);
+}
+
+static void on_lost(void *opaque)
+{
+	leave_if_lost(opaque);
+}
+
 /* Signal handler.  The first signal ends the run in good order; terminal.c
  * lets a second one kill. */
 static void on_signal(void *opaque, int signo)
@@ -91,8 +118,11 @@ static void on_signal(void *opaque, int signo)
 
 	atomic_store(&run->signo, signo);
 	vm = atomic_load(&run->vm);
-	if (vm)
-		vm_stop(vm, VM_END_USER);
+	if (!vm)
+		return;
+	atomic_store(&run->ending, EXIT_SIGNAL + signo + 1);
+	leave_if_lost(run);
+	vm_stop(vm, VM_END_USER);
 }
 
 /* Signal handler: the loops' traces. */
@@ -138,8 +168,6 @@ static int status_of(const struct run *run, enum vm_end end, uint32_t code)
 	case VM_END_RESET:
 		return EXIT_RESET;
 	case VM_END_PANIC:
-		log_error("the guest kernel panicked");
-		return EXIT_GUEST;
 	case VM_END_CRASH:
 		return EXIT_GUEST;
 	case VM_END_DEBUG_EXIT:
@@ -153,6 +181,25 @@ static int status_of(const struct run *run, enum vm_end end, uint32_t code)
 		break;
 	}
 	return EXIT_HOST;
+}
+
+/* Before the guest is stopped.  A second look comes if pages are lost while it
+ * is being stopped. */
+static void on_ending(void *opaque, enum vm_end end, uint32_t code)
+{
+	struct run *run = opaque;
+
+	if (end == VM_END_NONE) {
+		atomic_store(&run->ending, 0);
+		return;
+	}
+	if (mover_lost_pages(run->mover)) {
+		if (end == VM_END_PANIC)
+			log_error("the guest kernel panicked");
+		commands_end(run->commands, end);
+	}
+	atomic_store(&run->ending, status_of(run, end, code) + 1);
+	leave_if_lost(run);
 }
 
 /* The control socket, if there is to be one.  0 or -errno with @err. */
@@ -225,11 +272,15 @@ static void try_control(void *opaque)
 /* What a machine needs beside itself.  0 or -errno with @err. */
 static int surround(struct run *run, struct error *err)
 {
+	struct mover *mover;
 	int code;
 
-	code = mover_create(run->machine, &run->mover, err);
+	code = mover_create(run->machine, &mover, err);
 	if (code < 0)
 		return code;
+	mover_on_lost(mover, on_lost, run);
+	vm_on_ending(run->machine, on_ending, run);
+	atomic_store(&run->mover, mover);
 	loop_timer_init(&run->retry, vm_loop(run->machine), LOOP_MONOTONIC,
 		try_control, run);
 	code = open_control(
@@ -249,7 +300,7 @@ static void strip(struct run *run, enum vm_end end)
 	if (run->mover)
 		mover_finish(run->mover);
 	commands_end(run->commands, end);
-	mover_destroy(run->mover);
+	mover_destroy(atomic_exchange(&run->mover, NULL));
 	vm_destroy(run->machine);
 	commands_destroy(run->commands);
 }
@@ -283,7 +334,10 @@ static int run_machine(struct run *run, begin_fn *begin, void *opaque)
 	if (atomic_load(&run->signo)) /* came before there was a VM to stop */
 		vm_stop(run->machine, VM_END_USER);
 	end = begin(opaque, run->machine, run->mover, &code);
+	if (end == VM_END_PANIC)
+		log_error("the guest kernel panicked");
 	atomic_store(&run->vm, NULL);
+	atomic_store(&run->ending, 0); /* it is stopped */
 	terminal_leave(&run->terminal);
 	strip(run, end);
 	return status_of(run, end, code);

@@ -10,12 +10,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include <jansson.h>
 
+#include "vmm/guestmem.h"
 #include "vmm/hotplug.h"
 #include "vmm/log.h"
 #include "vmm/vm.h"
@@ -50,6 +52,38 @@ void mover_on_change(
 {
 	m->changed = changed;
 	m->changed_opaque = opaque;
+}
+
+void mover_keep_pages(struct mover *m, bool keep)
+{
+	if (keep == m->keeping)
+		return;
+	m->keeping = keep;
+	if (keep)
+		guestmem_inhibit_discard(vm_guestmem(m->vm));
+	else
+		guestmem_allow_discard(vm_guestmem(m->vm));
+}
+
+void mover_on_lost(struct mover *m, void (*lost)(void *opaque), void *opaque)
+{
+	m->lost = lost;
+	m->lost_opaque = opaque;
+}
+
+void mover_tell_lost(struct mover *m)
+{
+	atomic_store(&m->lost_pages, true);
+	if (m->lost)
+		m->lost(m->lost_opaque);
+}
+
+bool mover_lost_pages(const struct mover *m)
+{
+	struct lazy *lazy = atomic_load(&m->lazy);
+
+	return atomic_load(&m->lost_pages) ||
+	       (lazy && snapshot_lazy_failed(lazy));
 }
 
 /* ---- what the watcher hears ---- */
@@ -315,6 +349,20 @@ static int save_gather(struct mover *m, const char *path, struct error *err)
 	return vm_save(m->vm, &m->save.state, err);
 }
 
+static int save_start(struct mover *m, struct error *err)
+{
+	sigset_t all, old;
+	int code;
+
+	/* Process signals belong to the main thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	code = -pthread_create(&m->save.thread, NULL, save_thread, m);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return code < 0 ? error_errno(err, code, "snapshot: start its thread")
+			: 0;
+}
+
 int mover_snapshot(struct mover *m, const char *path, enum mover_after after,
 	const struct mover_watch *watch, struct error *err)
 {
@@ -332,11 +380,8 @@ int mover_snapshot(struct mover *m, const char *path, enum mover_after after,
 	state_writer_init(&m->save.state);
 	vm_pause(m->vm);
 	code = save_gather(m, path, err);
-	if (code == 0) {
-		code = -pthread_create(&m->save.thread, NULL, save_thread, m);
-		if (code < 0)
-			error_errno(err, code, "snapshot: start its thread");
-	}
+	if (code == 0)
+		code = save_start(m, err);
 	if (code < 0) {
 		save_fini(m);
 		vm_resume(m->vm);
@@ -412,8 +457,10 @@ int mover_create(struct vm *vm, struct mover **ret_mover, struct error *err)
 
 static bool under_way(const struct mover *m)
 {
+	/* Not dest_ended(): the bottom half, which wakes us, may come before
+	 * that is true, and nothing after it. */
 	return m->place == MOVER_LEAVING || m->place == MOVER_SAVING ||
-	       (m->dest && !dest_ended(m->dest));
+	       m->place == MOVER_ARRIVING;
 }
 
 void mover_finish(struct mover *m)

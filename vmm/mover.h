@@ -86,6 +86,15 @@ int mover_restore(struct mover *mover, struct snapshot *snapshot, bool lazy,
 void mover_on_change(
 	struct mover *mover, void (*changed)(void *opaque), void *opaque);
 
+/* Pages are missing and will not come, ever: a vCPU, or the main loop, that
+ * waits for one cannot be stopped.  Signal handlers on the owner's thread, too.
+ */
+bool mover_lost_pages(const struct mover *mover);
+/* Call @lost when that becomes so; any thread, before the place changes.  Set
+ * it before anything is moved. */
+void mover_on_lost(
+	struct mover *mover, void (*lost)(void *opaque), void *opaque);
+
 enum mover_place mover_place(const struct mover *mover);
 /* {"place": ..., "migration": {...} or null, "missing_pages": N}: a new object,
  * NULL without memory. */

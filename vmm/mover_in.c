@@ -36,6 +36,9 @@ static void dest_done(
 
 	m->dest_result = result;
 	m->err = err ? *err : (struct error){.code = 0};
+	/* The owner may be waiting for a page, for ever. */
+	if (result == DEST_LOST_LINK)
+		mover_tell_lost(m);
 	loop_bh_schedule(m->ended);
 }
 
@@ -53,6 +56,7 @@ void mover_in_ended(struct mover *m)
 	m->last = migrate_stats_json(dest_stats(m->dest));
 	switch (m->dest_result) {
 	case DEST_RUNS_HERE:
+		mover_keep_pages(m, false);
 		mover_set_place(m, MOVER_HERE);
 		loop_timer_init(
 			&m->look, m->loop, LOOP_MONOTONIC, drop_dest, m);
@@ -76,6 +80,7 @@ int mover_receive(struct mover *m, struct dest *dest, struct error *err)
 	int code;
 
 	m->dest = dest;
+	mover_keep_pages(m, true);
 	mover_set_place(m, MOVER_ARRIVING);
 	code = dest_start(dest, &guest, dest_done, m, err);
 	if (code < 0)
@@ -87,8 +92,8 @@ int mover_receive(struct mover *m, struct dest *dest, struct error *err)
 
 static void drop_file(struct mover *m)
 {
-	snapshot_lazy_stop(m->lazy);
-	m->lazy = NULL;
+	/* First: signal handlers look at it. */
+	snapshot_lazy_stop(atomic_exchange(&m->lazy, NULL));
 	snapshot_close(m->snapshot);
 	m->snapshot = NULL;
 }
@@ -97,16 +102,21 @@ static void look_at_lazy(void *opaque)
 {
 	struct mover *m = opaque;
 
+	struct error err = {.text = ""};
+
 	if (snapshot_lazy_failed(m->lazy)) {
+		snapshot_lazy_error(m->lazy, &err);
+		log_error("restore: %s; vCPUs that touch what is missing stop "
+			  "(end the VM, and see the disk of the file)",
+			err.text);
+		mover_tell_lost(m);
 		mover_set_place(m, MOVER_LOST_PAGES);
-		log_error("restore: the snapshot cannot be read any more; "
-			  "vCPUs that touch what is missing stop (end the VM, "
-			  "and see the disk of the file)");
 		return;
 	}
 	/* A snapshot under way reads through it. */
 	if (snapshot_lazy_done(m->lazy) && m->place == MOVER_HERE) {
 		drop_file(m);
+		mover_keep_pages(m, false);
 		return;
 	}
 	look_in(m, LOOK_NS);
@@ -117,24 +127,36 @@ static int load_pages(struct mover *m, bool lazy, struct error *err)
 	struct guestmem *gm = vm_guestmem(m->vm);
 	struct snapshot_options opt = {.stats = &m->in_stats};
 
+	struct lazy *l;
+	int code;
+
 	if (!lazy)
 		return snapshot_read(m->snapshot, gm, &opt, err);
-	return snapshot_lazy_start(
-		m->snapshot, gm, true, &m->in_stats, &m->lazy, err);
+	code = snapshot_lazy_start(
+		m->snapshot, gm, true, &m->in_stats, &l, err);
+	if (code == 0)
+		atomic_store(&m->lazy, l);
+	return code;
 }
 
 int mover_restore(struct mover *m, struct snapshot *snapshot, bool lazy,
 	bool *ret_paused, struct error *err)
 {
+	struct error why = {.text = ""};
 	const uint8_t *state;
 	size_t len;
 	int code;
 
 	m->snapshot = snapshot;
+	mover_keep_pages(m, lazy);
 	state = snapshot_state(snapshot, &len);
 	code = load_pages(m, lazy, err);
 	if (code == 0)
 		code = vm_load(m->vm, state, len, err);
+	/* What was loaded may have been read as zero, if it could not be read.
+	 */
+	if (m->lazy && snapshot_lazy_loaded(m->lazy, &why) < 0)
+		code = error_set(err, why.code, "%s", why.text);
 	if (code == 0)
 		code = vm_claim(m->vm, err);
 	if (code < 0)

@@ -29,7 +29,10 @@ struct mover {
 	struct vm_migrate *guest; /* owned */
 	enum mover_place place;	  /* mover_set_place() */
 	void (*changed)(void *opaque);
-	void *changed_opaque;  /* borrowed */
+	void *changed_opaque;	    /* borrowed */
+	void (*lost)(void *opaque); /* any thread */
+	void *lost_opaque;	    /* borrowed */
+	_Atomic bool lost_pages;
 	struct loop_bh *ended; /* owned: an engine ended */
 	struct loop_timer progress;
 	struct mover_watch watch;
@@ -54,13 +57,20 @@ struct mover {
 	struct dest *dest; /* owned, or NULL */
 	enum dest_result dest_result;
 	struct snapshot *snapshot; /* owned while lazy */
-	struct lazy *lazy;	   /* owned, or NULL */
+	struct lazy *_Atomic lazy; /* owned, or NULL; read by signal handlers */
 	struct migrate_stats in_stats;
 	struct loop_timer look; /* at what comes lazily, or lingers */
 	bool looking;
+	bool keeping; /* pages are missing: no discards */
 };
 
+/* Inhibit discards while RAM is not all there; or not any more.  Idempotent. */
+void mover_keep_pages(struct mover *m, bool keep);
+
 void mover_set_place(struct mover *m, enum mover_place place);
+
+/* Pages are lost.  Any thread. */
+void mover_tell_lost(struct mover *m);
 
 /* 0, or -EBUSY: something else goes on. */
 int mover_check_idle(

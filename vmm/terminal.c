@@ -278,6 +278,12 @@ void terminal_leave(struct terminal *t)
 	*t = (struct terminal){0};
 }
 
+void terminal_restore(void)
+{
+	if (self.entered)
+		go_cooked();
+}
+
 bool terminal_ready(struct terminal *t)
 {
 	if (!t->tty)

@@ -56,6 +56,9 @@ int terminal_enter(struct terminal *t, const struct terminal_options *opt,
 /* Give everything back.  Harmless when not entered.  Thread: main. */
 void terminal_leave(struct terminal *t);
 
+/* Only the modes: for a process that ends at once.  Signal handlers too. */
+void terminal_restore(void);
+
 /**
  * terminal_ready - may the input be read now?
  * False while the process is in the background; makes the terminal raw when it

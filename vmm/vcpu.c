@@ -12,8 +12,11 @@
  * be lost, when the user's other processes have used up RLIMIT_SIGPENDING.
  *
  * A vCPU that has just seen an open gate may still count as arrived when the
- * owner closes it again.  That is harmless: it looks once more before it enters
- * the guest, finds the gate closed and comes back with nothing changed.
+ * owner closes it again, and the owner go on at once.  So it looks at the gate
+ * once more after it has stopped counting, and goes back to waiting without a
+ * look at the run page, whose immediate_exit the owner may need set now
+ * (vmm/x86/vcpu_state.c): cleared there, the owner's own KVM_RUN would enter
+ * the guest.
  *
  * The same holds for one that is throttled: it waits at the gate for a time to
  * pass and counts as arrived, so that a pause does not wait for it.
@@ -276,17 +279,12 @@ static int64_t closed_until(const struct vcpu_gate *gate)
 	return until != 0 && now_ns() < until ? until : 0;
 }
 
-static void wait_at_gate(struct vcpu *vcpu)
+/* gate->lock is held. */
+static void wait_until_open(struct vcpu *vcpu)
 {
 	struct vcpu_gate *gate = vcpu->host.gate;
 	int64_t until;
 
-	complete_exit(vcpu);
-	pthread_mutex_lock(&gate->lock);
-	atomic_fetch_add(&gate->arrived, 1);
-	/* One who sets hold later looks at arrived after that. */
-	if (atomic_load(&gate->hold))
-		loop_notify(gate->loop);
 	while (!atomic_load(&vcpu->quit)) {
 		if (atomic_load(&gate->hold)) {
 			pthread_cond_wait(&gate->open, &gate->lock);
@@ -299,7 +297,36 @@ static void wait_at_gate(struct vcpu *vcpu)
 			&(struct timespec){.tv_sec = until / 1000000000,
 				.tv_nsec = until % 1000000000});
 	}
+}
+
+/* gate->lock is held.  False: the owner has closed the gate meanwhile and may
+ * have counted us.  It may be using the run page now, so nothing is touched on
+ * the way back to waiting. */
+static bool leave_gate(struct vcpu *vcpu)
+{
+	struct vcpu_gate *gate = vcpu->host.gate;
+
 	atomic_fetch_sub(&gate->arrived, 1);
+	if (atomic_load(&vcpu->quit) || !atomic_load(&gate->hold))
+		return true;
+	atomic_fetch_add(&gate->arrived, 1);
+	loop_notify(gate->loop);
+	return false;
+}
+
+static void wait_at_gate(struct vcpu *vcpu)
+{
+	struct vcpu_gate *gate = vcpu->host.gate;
+
+	complete_exit(vcpu);
+	pthread_mutex_lock(&gate->lock);
+	atomic_fetch_add(&gate->arrived, 1);
+	/* One who sets hold later looks at arrived after that. */
+	if (atomic_load(&gate->hold))
+		loop_notify(gate->loop);
+	do
+		wait_until_open(vcpu);
+	while (!leave_gate(vcpu));
 	pthread_mutex_unlock(&gate->lock);
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "vmm/config.h"
+#include "vmm/config_list.h"
 #include "vmm/config_values.h"
 #include "vmm/error.h"
 
@@ -190,17 +191,29 @@ static int take_downtime(
 		req, "max_downtime_ms", "--max-downtime", value, 1, err);
 }
 
-static int take_bandwidth(
-	struct verbs_request *req, const char *value, struct error *err)
+static int put_rate(struct verbs_request *req, const char *name,
+	const char *option, const char *value, struct error *err)
 {
 	uint64_t bytes;
 
 	if (config_parse_size(value, &bytes) < 0 || bytes > INT64_MAX)
 		return error_set(err, -EINVAL,
-			"%s: --bandwidth %.60s: not a rate (give bytes a "
-			"second, or with K, M or G; 0: no limit)",
-			req->verb, value);
-	return put(req, "bandwidth", json_integer((json_int_t)bytes), err);
+			"%s: %s %.60s: not a rate (give bytes a second, or "
+			"with K, M or G; 0: no limit)",
+			req->verb, option, value);
+	return put(req, name, json_integer((json_int_t)bytes), err);
+}
+
+static int take_bandwidth(
+	struct verbs_request *req, const char *value, struct error *err)
+{
+	return put_rate(req, "bandwidth", "--bandwidth", value, err);
+}
+
+static int take_push_bandwidth(
+	struct verbs_request *req, const char *value, struct error *err)
+{
+	return put_rate(req, "push_bandwidth", "--push-bandwidth", value, err);
 }
 
 static int take_rounds(
@@ -245,6 +258,85 @@ static int then_stop(
 	return then(req, "stop", err);
 }
 
+static int take_bytes(
+	struct verbs_request *req, const char *value, struct error *err)
+{
+	uint64_t bytes;
+
+	if (config_parse_size(value, &bytes) < 0 || bytes > INT64_MAX)
+		return error_set(err, -EINVAL,
+			"%s: SIZE: '%.60s' is not a size (give bytes, or with "
+			"K, M or G; 0: the guest gets all back)",
+			req->verb, value);
+	return put(req, "bytes", json_integer((json_int_t)bytes), err);
+}
+
+static int take_disk(
+	struct verbs_request *req, const char *value, struct error *err)
+{
+	return put_text(req, "disk", value, err);
+}
+
+static int take_size(
+	struct verbs_request *req, const char *value, struct error *err)
+{
+	uint64_t bytes;
+
+	if (config_parse_size(value, &bytes) < 0 || bytes == 0 ||
+		bytes > INT64_MAX)
+		return error_set(err, -EINVAL,
+			"%s: SIZE: '%.60s' is not a size (give bytes, or with "
+			"K, M, G or T)",
+			req->verb, value);
+	return put(req, "bytes", json_integer((json_int_t)bytes), err);
+}
+
+static int take_shrink(
+	struct verbs_request *req, const char *value, struct error *err)
+{
+	return put(req, "shrink", json_true(), err);
+}
+
+static int take_limit(struct verbs_request *req, const struct config_item *item,
+	struct error *err)
+{
+	struct bucket_limits limits;
+	uint64_t *slot, value;
+
+	if (!item->value || config_parse_size(item->value, &value) < 0 ||
+		value > INT64_MAX ||
+		!config_limit_slot(&limits, item->key, &slot))
+		return error_set(err, -EINVAL,
+			"%s: LIMITS: '%.60s' is not understood (give none, or "
+			"iops=N,bps=N and the like, as for --disk)",
+			req->verb, item->key);
+	return put(req, item->key, json_integer((json_int_t)value), err);
+}
+
+static int take_limits(
+	struct verbs_request *req, const char *value, struct error *err)
+{
+	struct config_item item;
+	const char *pos = value;
+	int ret;
+
+	if (strcmp(value, "none") == 0)
+		return 0;
+	while ((ret = config_list_next(&pos, &item)) > 0) {
+		ret = take_limit(req, &item, err);
+		free(item.key);
+		if (ret < 0)
+			return ret;
+	}
+	return ret;
+}
+
+static int take_interval(
+	struct verbs_request *req, const char *value, struct error *err)
+{
+	return put_number(req, "interval", "--interval", value, 0, err);
+}
+
 static int take_percent(
 	struct verbs_request *req, const char *value, struct error *err)
 {
@@ -261,6 +353,7 @@ static const struct option migrate_options[] = {
 	{"postcopy", "never|manual|after=N|stalled|immediate", take_postcopy},
 	{"max-downtime", "MS", take_downtime},
 	{"bandwidth", "RATE", take_bandwidth},
+	{"push-bandwidth", "RATE", take_push_bandwidth},
 	{"max-rounds", "N", take_rounds},
 	{"timeout", "MS", take_timeout},
 	{"timeline", "FILE", take_timeline},
@@ -269,6 +362,16 @@ static const struct option migrate_options[] = {
 static const struct option snapshot_options[] = {
 	{"keep-paused", NULL, then_pause},
 	{"stop", NULL, then_stop},
+	{.name = NULL},
+};
+
+static const struct option balloon_stats_options[] = {
+	{"interval", "SECONDS", take_interval},
+	{.name = NULL},
+};
+
+static const struct option disk_resize_options[] = {
+	{"shrink", NULL, take_shrink},
 	{.name = NULL},
 };
 
@@ -287,6 +390,18 @@ static const struct verb verbs[] = {
 		VERBS_SHOW_NOTHING, true, false},
 	{"throttle", NULL, "throttle", "NAME PERCENT", 2, 2, {take_percent},
 		NULL, VERBS_SHOW_NOTHING, false, false},
+	{"balloon", NULL, "balloon", "NAME [SIZE]", 1, 2, {take_bytes}, NULL,
+		VERBS_SHOW_TREE, false, false},
+	{"balloon-stats", NULL, "balloon-stats", "NAME", 1, 1, {0},
+		balloon_stats_options, VERBS_SHOW_TREE, false, false},
+	{"disks", NULL, "disks", "NAME", 1, 1, {0}, NULL, VERBS_SHOW_TREE,
+		false, false},
+	{"disk-resize", NULL, "disk-resize", "NAME DISK [SIZE]", 2, 3,
+		{take_disk, take_size}, disk_resize_options, VERBS_SHOW_NOTHING,
+		false, false},
+	{"disk-throttle", NULL, "disk-throttle", "NAME DISK LIMITS", 3, 3,
+		{take_disk, take_limits}, NULL, VERBS_SHOW_NOTHING, false,
+		false},
 	{"jobs", NULL, "jobs", "NAME", 1, 1, {0}, NULL, VERBS_SHOW_JOBS, false,
 		false},
 	{"cancel", NULL, "job-cancel", "NAME JOB", 2, 2, {take_job}, NULL,

@@ -68,6 +68,17 @@ struct guestmem *vm_guestmem(struct vm *vm)
 	return &vm->gm;
 }
 
+struct virtio_dev *vm_balloon(struct vm *vm)
+{
+	return vm->balloon;
+}
+
+void vm_on_balloon(struct vm *vm, void (*fn)(void *opaque), void *opaque)
+{
+	vm->balloon_changed = fn;
+	vm->balloon_opaque = opaque;
+}
+
 const struct device *vm_device(const struct vm *vm, unsigned index)
 {
 	return index < vm->devices ? vm->device[index] : NULL;
@@ -198,6 +209,11 @@ int vm_set_paused(struct vm *vm, bool paused)
 bool vm_is_paused(const struct vm *vm)
 {
 	return vm->user_paused;
+}
+
+bool vm_is_away(const struct vm *vm)
+{
+	return vm->away;
 }
 
 void vm_adopt_pause(struct vm *vm)
@@ -356,6 +372,26 @@ static enum vm_end take_end(struct vm *vm, uint32_t *ret_code)
 	return end;
 }
 
+void vm_on_ending(struct vm *vm, vm_ending_fn *fn, void *opaque)
+{
+	vm->ending = fn;
+	vm->ending_opaque = opaque;
+}
+
+static void tell_ending(struct vm *vm)
+{
+	uint32_t stop = atomic_load(&vm->stop);
+	uint64_t event = atomic_load(&vm->event);
+	enum vm_end end = (enum vm_end)(stop ? stop : (uint32_t)event);
+
+	/* A reset that cannot even stop the guest has failed. */
+	if (end == VM_END_RESET && !vm->cfg->no_reboot)
+		end = VM_END_HOST;
+	if (vm->ending)
+		vm->ending(vm->ending_opaque, end,
+			stop ? 0 : (uint32_t)(event >> 32));
+}
+
 enum vm_end vm_run(struct vm *vm, uint32_t *ret_code)
 {
 	while (vm->pauses > 0)
@@ -371,10 +407,13 @@ enum vm_end vm_serve(struct vm *vm, uint32_t *ret_code)
 	for (;;) {
 		while (!pending(vm))
 			loop_poll(vm->loop, true);
+		tell_ending(vm);
 		vm_pause(vm);
 		end = take_end(vm, ret_code);
 		if (end != VM_END_NONE)
 			break;
+		if (vm->ending)
+			vm->ending(vm->ending_opaque, end, 0);
 		/* Only what we paused: it may be paused otherwise, too. */
 		vm_resume(vm);
 	}

@@ -20,6 +20,7 @@ struct loop;
 struct loop_guard;
 struct serial_front;
 struct state_writer;
+struct virtio_dev;
 struct vm;
 
 /* Why a run ended. */
@@ -54,6 +55,13 @@ void vm_destroy(struct vm *vm);
  * @ret_code: value of the debug-exit port, else 0. */
 enum vm_end vm_run(struct vm *vm, uint32_t *ret_code);
 
+/* Told by vm_run() and vm_serve() before they stop the guest to end the run,
+ * with what they are going to return; and VM_END_NONE when it runs on after all
+ * (it was reset).  For a guest whose pages are lost, and which can therefore
+ * not be stopped: then @fn does not return.  NULL: nobody.  Owner. */
+typedef void vm_ending_fn(void *opaque, enum vm_end end, uint32_t code);
+void vm_on_ending(struct vm *vm, vm_ending_fn *fn, void *opaque);
+
 /* The same, but a VM that is paused stays so until somebody resumes it: for one
  * that waits for its state, or that the user wants to start by hand. */
 enum vm_end vm_serve(struct vm *vm, uint32_t *ret_code);
@@ -72,6 +80,8 @@ int vm_call(struct vm *vm, void (*fn)(void *opaque), void *opaque);
  * Return: 0 or -EALREADY. */
 int vm_set_paused(struct vm *vm, bool paused);
 bool vm_is_paused(const struct vm *vm); /* by the user */
+/* Stopped to be moved: its state is on its way.  Owner. */
+bool vm_is_away(const struct vm *vm);
 /* The pause that a new VM has is the user's from here on: vm_serve() leaves it
  * paused, vm_set_paused() ends it. */
 void vm_adopt_pause(struct vm *vm);
@@ -119,6 +129,11 @@ struct loop *vm_loop(struct vm *vm); /* borrowed */
 /* The loop of I/O thread @index, borrowed; NULL past the last. */
 struct loop *vm_io_loop(struct vm *vm, unsigned index);
 struct guestmem *vm_guestmem(struct vm *vm); /* borrowed */
+/* Borrowed; NULL: it has none.  Its loop is the VM's own. */
+struct virtio_dev *vm_balloon(struct vm *vm);
+/* Call @fn when the guest says that its balloon has another size; NULL: no
+ * more.  Owner. */
+void vm_on_balloon(struct vm *vm, void (*fn)(void *opaque), void *opaque);
 /* In machine order, borrowed; NULL past the last.  Owner. */
 const struct device *vm_device(const struct vm *vm, unsigned index);
 

@@ -126,6 +126,23 @@ static int guest_load(
 	return give(o.m, load_here, &o);
 }
 
+static void abandon_here(void *opaque)
+{
+	struct order *o = opaque;
+
+	machine_unlock_disks(o->m->vm);
+}
+
+static void guest_abandon(void *opaque)
+{
+	struct error err;
+	struct order o = {.m = opaque, .err = &err};
+
+	if (give(o.m, abandon_here, &o) < 0)
+		log_warn("receive: %s: the images stay locked until the end",
+			err.text);
+}
+
 static void run_here(void *opaque)
 {
 	struct order *o = opaque;
@@ -184,6 +201,7 @@ static const struct migrate_guest_ops guest_ops = {
 	.stop = guest_stop,
 	.restart = guest_restart,
 	.load = guest_load,
+	.abandon = guest_abandon,
 	.run = guest_run,
 };
 

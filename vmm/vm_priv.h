@@ -14,6 +14,7 @@
 
 #include "devices/device.h"
 #include "loop/loop.h"
+#include "migrate/phase.h"
 #include "migrate/state.h"
 #include "vmm/bus.h"
 #include "vmm/config.h"
@@ -39,6 +40,14 @@ struct pool;
 struct serial_front;
 struct virtio_dev;
 struct vcpu_fresh;
+
+struct bucket_group;
+
+/* For callbacks of a disk. */
+struct vm_disk_ref {
+	struct vm *vm;
+	unsigned index;
+};
 
 struct vm_irq {
 	uint32_t gsi;
@@ -75,11 +84,24 @@ struct vm {
 	struct device *device[VM_DEVICES_MAX]; /* owned, creation order */
 	unsigned devices;
 	struct virtio_dev *net[CONFIG_NETS_MAX]; /* borrowed */
+	struct virtio_dev *vsock;		 /* borrowed, or NULL */
+	struct virtio_dev *balloon; /* borrowed, or NULL */
+	void (*balloon_changed)(void *opaque);
+	void *balloon_opaque;	      /* borrowed */
+	struct migrate_phases phases; /* of its migration away */
 	struct pool *pool; /* owned; disk I/O; NULL without disks */
 	/* Owned; run before the devices come and until they are gone. */
 	struct loop_thread *iothread[CONFIG_IOTHREADS_MAX];
 	unsigned iothreads;
 	struct disk *disk[CONFIG_DISKS_MAX]; /* borrowed from their devices */
+	struct virtio_dev *blk[CONFIG_DISKS_MAX]; /* borrowed */
+	struct vm_disk_ref disk_ref[CONFIG_DISKS_MAX];
+	/* Owned; by the first disk of a group, or the only one; or NULL. */
+	struct bucket_group *limits[CONFIG_DISKS_MAX];
+	_Atomic uint32_t disks_full;   /* bits; any thread sets them */
+	struct loop_bh *disks_full_bh; /* owned; NULL without disks */
+	void (*on_disk_full)(void *opaque, unsigned disk);
+	void *on_disk_full_opaque; /* borrowed */
 	struct device *serial, *console;   /* borrowed from device[], or NULL */
 	unsigned virtio_devices;	   /* slots used from 0 on */
 	struct vm_irq irq[VM_DEVICES_MAX]; /* owned */
@@ -99,6 +121,8 @@ struct vm {
 	 * Set once by any thread, cleared by the owner after a reset. */
 	_Atomic uint64_t event;
 	_Atomic uint32_t stop; /* enum vm_end from vm_stop(); any thread */
+	void (*ending)(void *opaque, enum vm_end end, uint32_t code); /* NULL */
+	void *ending_opaque; /* borrowed */
 };
 
 /* ---- vm_save.c ---- */

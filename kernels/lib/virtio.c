@@ -148,6 +148,12 @@ uint32_t virtio_config32(const struct virtio_device *dev, unsigned offset)
 	return reg_read(dev, REG_CONFIG + offset);
 }
 
+void virtio_set_config32(
+	const struct virtio_device *dev, unsigned offset, uint32_t value)
+{
+	reg_write(dev, REG_CONFIG + offset, value);
+}
+
 static bool has(const struct virtio_device *dev, unsigned feature)
 {
 	return (dev->features >> feature & 1) != 0;

@@ -13,13 +13,14 @@
 #include <stdint.h>
 
 #define VIRTIO_MAX    16u /* devices of one guest */
-#define VIRTIO_QUEUES 2u  /* of one device that we use */
+#define VIRTIO_QUEUES 5u  /* of one device that we use */
 #define VIRTIO_DEPTH  64u /* descriptors of one queue, at most */
 #define VIRTIO_CHAIN  16u /* buffers of one request, at most */
 
 #define VIRTIO_ID_BLOCK	  2u
 #define VIRTIO_ID_CONSOLE 3u
 #define VIRTIO_ID_RNG	  4u
+#define VIRTIO_ID_BALLOON 5u
 
 #define VIRTIO_F_INDIRECT 28u
 #define VIRTIO_F_EVENT	  29u
@@ -125,5 +126,7 @@ bool virtio_irq_wait(
 
 uint8_t virtio_config8(const struct virtio_device *dev, unsigned offset);
 uint32_t virtio_config32(const struct virtio_device *dev, unsigned offset);
+void virtio_set_config32(
+	const struct virtio_device *dev, unsigned offset, uint32_t value);
 
 #endif

@@ -129,6 +129,9 @@ is 'throttle: status 0' "$rc" 0
 client info a
 tap_like 'info shows the throttle' "$out" '^  throttle_percent: 90$'
 client throttle a 0
+client balloon a
+is 'without --balloon there is none: status 1' "$rc" 1
+tap_like '... and it says so' "$err" 'no balloon \(start it with --balloon\)'
 client throttle a 100
 is 'throttle 100 is refused' "$rc" 1
 
@@ -268,5 +271,38 @@ is 'a folder that is open to others: status 1' "$rc" 1
 tap_like 'a folder that is open to others: the remedy' "$err" 'chmod 700'
 client run -k "$guests/hello"
 is 'without --name none of this matters' "$rc" 0
+
+# ---- the balloon ----
+
+chmod 700 "$GODWIT_RUNTIME_DIR"
+rm -f "$work/bal.out"
+"$godwit" run -k "$guests/balloon" -a 'pages=1024' -m 16M --machine cmdline \
+	--balloon=,stats=0 --name bal --serial "file=$work/bal.out" \
+	</dev/null >"$work/bal.std" 2>"$work/bal.err" &
+pid=$!
+pids+=("$pid")
+says() { grep -q "$1" "$work/bal.out" 2>/dev/null; }
+waits says 'balloon: ready' || tap_not_ok 'the balloon is there' "$(cat "$work/bal.err")"
+client balloon bal
+tap_like 'balloon NAME shows it' "$out" '^target_bytes: 0$'
+client balloon bal 4M
+is 'balloon NAME SIZE: status 0' "$rc" 0
+waits says 'inflated to 1024 '
+client info bal
+tap_like 'info shows how far it is' "$out" '^  actual_bytes: 4194304$'
+tap_like '... and what went to the host' "$out" '^  returned_bytes: 4194304$'
+client balloon bal 17M
+is 'a balloon over RAM: status 1' "$rc" 1
+tap_like '... and one line says why' "$err" 'the guest has 16 MiB'
+has_stats() { client balloon-stats bal && [[ $out == *"free_bytes: 0"* ]]; }
+if waits has_stats; then
+	tap_ok 'balloon-stats shows what the guest says, by and by'
+else
+	tap_not_ok 'balloon-stats shows what the guest says' "$out $err"
+fi
+client balloon bal 0
+wait "$pid"
+is 'the guest has all of it back' "$?" 0
+tap_like '... zeroed' "$(cat "$work/bal.out")" 'deflated to 0 zeroed 1024 kept 0'
 
 tap_done

@@ -6,7 +6,7 @@ A proxy between two godwit processes forwards whole frames.  Before frame N of
 one direction it cuts the connection, kills the source, kills the destination,
 or has the migration cancelled; for every N, until a migration is over before
 it gets that far.  Afterwards exactly one process has a guest that runs, or
-the report says why none can.  Prints TAP and the number of cases.
+the report says why none can.  It has a disk, whose lock follows the guest.  Prints TAP and the number of cases.
 GODWIT=FILE tests another binary; FAULTS=REGEX picks cases; FAULTS_STEP=K takes
 every K-th frame only (1; 7 of a sanitizer's build).
 """
@@ -92,7 +92,8 @@ class Case:
     def __init__(self, work, fault, postcopy):
         self.work = work
         self.fault = fault
-        self.guest = moves.Guest(work, "dirtier", memory="16M", words=WORDS)
+        self.guest = moves.Guest(
+            work, "dirtier", memory="16M", words=WORDS, disk=True)
         n = self.guest.number
         self.dest = self.guest.receiver(
             "unix:" + work("d%d" % n), ["-v", "--quiet-timeout", "5"])

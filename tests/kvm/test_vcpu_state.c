@@ -805,6 +805,14 @@ static void a_model_takes_features_from_the_vcpus(void **state)
 
 #define HOPS 40u
 
+/* GODWIT_HOPS=N: so many instead of 40. */
+static unsigned hops(void)
+{
+	const char *given = getenv("GODWIT_HOPS");
+
+	return given ? (unsigned)strtoul(given, NULL, 10) : HOPS;
+}
+
 /* All state and RAM of a running SMP guest, from VM to VM: it checks its memory
  * and its timers go on; no TSC steps back. */
 static void a_working_smp_guest_does_not_notice_its_moves(void **state)
@@ -815,11 +823,11 @@ static void a_working_smp_guest_does_not_notice_its_moves(void **state)
 	struct state_writer w;
 	uint64_t before[2];
 	struct error err;
-	unsigned hop, id;
+	unsigned count = hops(), hop, id;
 
 	testing_need_kvm();
 	vm_fixture_init(&vm[0], words);
-	for (hop = 0; hop < HOPS; hop++) {
+	for (hop = 0; hop < count; hop++) {
 		struct vm_fixture *from = &vm[hop % 2];
 		struct vm_fixture *to = &vm[(hop + 1) % 2];
 

@@ -12,9 +12,9 @@ build='gcc make libc6-dev libfdt-dev libjansson-dev liburing-dev
 	libslirp-dev libslirp0'
 test='libcmocka-dev clang libclang-rt-14-dev qemu-system-x86 busybox-static
 	cpio xz-utils lz4 zstd python3 spin acpica-tools valgrind git procps
-	util-linux ca-certificates iproute2'
+	binutils e2fsprogs util-linux ca-certificates iproute2'
 lint='clang-format clang-tidy cppcheck shellcheck'
-bench='fio libuv1-dev libev-dev qemu-system-x86 python3'
+bench='fio libuv1-dev libev-dev qemu-system-x86 python3 gnuplot-nox'
 
 want=
 for set in "${@:-test}"; do

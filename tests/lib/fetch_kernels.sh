@@ -8,9 +8,11 @@
 #
 #   GODWIT_CACHE=DIR  instead of .cache
 #   GODWIT_DEBS=DIR   look for linux-image-*.deb here first (offline hosts)
+# shellcheck disable=SC2154 # apt.sh sets apt_options
 set -eu
 
 top=$(realpath "$(dirname "$(realpath "$0")")/../..")
+. "$top/tests/lib/apt.sh"
 cache=${GODWIT_CACHE:-$top/.cache}/kernels
 mkdir -p "$cache"
 cache=$(realpath "$cache")
@@ -35,17 +37,6 @@ complete() {
 	[ -s "$1/boot/vmlinuz-$ver" ] && [ -d "$1/lib/modules/$ver/kernel" ]
 }
 
-# apt's own lists; with -p, private ones, which any user may fetch.
-apt_options=()
-private_lists() {
-	local dir=$work/apt
-	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
-	apt_options=(-o "Dir::State::Lists=$dir/lists" -o "Dir::Cache=$dir/cache"
-		-o Debug::NoLocking=1)
-	apt-get -q -q -o APT::Sandbox::User="$(id -un)" \
-		"${apt_options[@]}" update
-}
-
 # download META DIR: the package that META depends on, into DIR.  The unsigned
 # one is the same kernel without a signature for UEFI.
 download() {
@@ -54,9 +45,7 @@ download() {
 		awk '$1 == "Depends:" && $2 ~ /^linux-image-/ { print $2; exit }')
 	[ -n "$name" ] || return 1
 	for deb in "$name-unsigned" "$name"; do
-		(cd "$2" && apt-get -q -q -o APT::Sandbox::User="$(id -un)" \
-			-o Acquire::Retries=3 "${apt_options[@]}" \
-			download "$deb") && return 0
+		apt_download "$2" "$deb" && return 0
 	done
 	return 1
 }
@@ -90,7 +79,7 @@ fetch() {
 	if ! given "$1" "$work/deb" &&
 		! download "$meta" "$work/deb" 2>"$work/log"; then
 		# No lists, or the package in them is gone from the mirror.
-		if ! private_lists 2>>"$work/log" >&2 ||
+		if ! apt_private_lists "$work/apt" 2>>"$work/log" >&2 ||
 			! download "$meta" "$work/deb" 2>>"$work/log"; then
 			cat "$work/log" >&2
 			offline "$meta"

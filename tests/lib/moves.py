@@ -346,7 +346,7 @@ class Guest:
     counter = 0
 
     def __init__(self, work, load, disk=False, extra=(), pass_fds=(),
-                 memory=None, words=None):
+                 memory=None, words=None, reboot=False):
         kernel, cpus, mem, cmdline, more = WORKLOADS[load]
         Guest.counter += 1
         self.work = work
@@ -355,7 +355,9 @@ class Guest:
         self.hops = 0
         args = ["run", "-k", os.path.join(GUESTS, kernel), "-c", cpus, "-m",
                 memory or mem, "-a", words or cmdline,
-                "--control", self.path(), "--no-reboot"] + more
+                "--control", self.path()] + more
+        if not reboot:
+            args.append("--no-reboot")
         if load == "disk" or disk:
             image = work("disk%d.img" % self.number)
             with open(image, "wb") as f:

@@ -437,7 +437,9 @@ static const struct {
 		"already (drop thp=on)"},
 
 	{"-k K -d ''", "--disk '': '' is not understood (give "
-		       "path=FILE|fd=N[,ro][,direct][,serial=ID]"
+		       "path=FILE|fd=N[,ro][,direct][,cache=MODE]"
+		       "[,serial=ID][,queues=N][,discard=off]"
+		       "[,werror=report|stop][,iops=N][,bps=N][,group=NAME]"
 		       "[,iothread=K])"},
 	{"-k K -d x.img",
 		"--disk x.img: 'x.img' is not understood (a file is given as "
@@ -459,7 +461,9 @@ static const struct {
 		"file descriptor (give 3 or more)"},
 	{"-k K -d path=a,format=raw",
 		"--disk path=a,format=raw: 'format' is not understood (give "
-		"path=FILE|fd=N[,ro][,direct][,serial=ID][,iothread=K])"},
+		"path=FILE|fd=N[,ro][,direct][,cache=MODE][,serial=ID]"
+		"[,queues=N][,discard=off][,werror=report|stop][,iops=N]"
+		"[,bps=N][,group=NAME][,iothread=K])"},
 	{"-k K -d path=a,iothread=",
 		"--disk path=a,iothread=: iothread '' is not the number of an "
 		"I/O thread (give 0 to 7)"},
@@ -689,14 +693,20 @@ static void dry_run_prints_the_whole_configuration(void **state)
 				     "    \"disks\": [\n"
 				     "      {\n"
 				     "        \"readonly\": true,\n"
-				     "        \"serial\": \"S1\"\n"
+				     "        \"serial\": \"S1\",\n"
+				     "        \"queues\": 1,\n"
+				     "        \"discard\": true\n"
 				     "      },\n"
 				     "      {\n"
 				     "        \"readonly\": false,\n"
-				     "        \"serial\": \"\"\n"
+				     "        \"serial\": \"\",\n"
+				     "        \"queues\": 1,\n"
+				     "        \"discard\": true\n"
 				     "      }\n"
 				     "    ],\n"
-				     "    \"nets\": []\n"
+				     "    \"nets\": [],\n"
+				     "    \"vsock\": null,\n"
+				     "    \"balloon\": null\n"
 				     "  },\n"
 				     "  \"host\": {\n"
 				     "    \"kernel\": \"K\",\n"
@@ -718,15 +728,25 @@ static void dry_run_prints_the_whole_configuration(void **state)
 				     "      {\n"
 				     "        \"path\": \"a,b\",\n"
 				     "        \"direct\": true,\n"
-				     "        \"iothread\": 1\n"
+				     "        \"iothread\": 1,\n"
+				     "        \"cache\": \"writeback\",\n"
+				     "        \"werror\": \"report\",\n"
+				     "        \"limits\": {},\n"
+				     "        \"group\": \"\"\n"
 				     "      },\n"
 				     "      {\n"
 				     "        \"fd\": 5,\n"
 				     "        \"direct\": false,\n"
-				     "        \"iothread\": 0\n"
+				     "        \"iothread\": 0,\n"
+				     "        \"cache\": \"writeback\",\n"
+				     "        \"werror\": \"report\",\n"
+				     "        \"limits\": {},\n"
+				     "        \"group\": \"\"\n"
 				     "      }\n"
 				     "    ],\n"
-				     "    \"nets\": []\n"
+				     "    \"nets\": [],\n"
+				     "    \"vsock\": null,\n"
+				     "    \"balloon\": null\n"
 				     "  }\n"
 				     "}\n";
 	struct config cfg;
@@ -792,7 +812,7 @@ static void help_covers_every_verb_and_every_option(void **state)
 		"--append", "--cpus", "--memory", "--disk", "--machine",
 		"--boot", "--serial", "--console", "--rng", "--pit", "--loop",
 		"--iothread", "iothread=K", "--debug-exit", "--no-reboot",
-		"--name", "--control", "--dry-run", "--dump-dtb",
+		"--name", "--control", "--balloon", "--dry-run", "--dump-dtb",
 		"--verbose",
 		"Exit status"};
 	char *text = NULL, *line;

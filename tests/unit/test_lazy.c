@@ -2,6 +2,8 @@
 /* tests/unit/test_lazy.c - RAM that comes from a snapshot as it is touched. */
 #include "tests/unit/snapshot_bed.h"
 
+#include "migrate/touched.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -32,6 +34,7 @@ static void lazy_bed(
 	if (snapshot_lazy_start(
 		    l->s, &l->gm, prefetch, &l->stats, &l->lazy, &err) < 0)
 		fail_msg("%s", err.text);
+	assert_int_equal(snapshot_lazy_loaded(l->lazy, NULL), 0);
 }
 
 static void lazy_end(struct lazy_bed *l)
@@ -215,6 +218,49 @@ static void a_damaged_page_never_reaches_the_guest(void **state)
 	lazy_end(&l);
 }
 
+/* Or a migration would take them for zero. */
+static void pages_that_are_missing_count_as_touched(void **state)
+{
+	enum guestmem_backing backing[] = {GUESTMEM_ANON, GUESTMEM_MEMFD};
+	struct touched t;
+	struct lazy_bed l;
+	uint64_t end = 0;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		lazy_bed(&l, backing[i], false);
+		touched_init(&t, &l.gm);
+		assert_int_equal(touched_next(&t, 0, &end), 0);
+		assert_int_equal(end, PAGES);
+		assert_int_equal(snapshot_lazy_complete(l.lazy, NULL), 0);
+		/* All is here: what has no memory is zero again. */
+		assert_true(touched_next(&t, 0, &end) > 0 || end < PAGES);
+		touched_fini(&t);
+		lazy_end(&l);
+	}
+}
+
+/* Nobody else could end the wait of whoever loads the machine. */
+static void a_damaged_page_touched_while_loading_fails_the_restore(void **state)
+{
+	struct lazy_bed l;
+	struct error err;
+
+	lazy_bed(&l, GUESTMEM_ANON, false);
+	snapshot_lazy_stop(l.lazy);
+	guestmem_fini(&l.gm);
+	bed_ram(&l.gm, PAGES, GUESTMEM_ANON);
+	damage(&l, 803);
+	assert_int_equal(
+		snapshot_lazy_start(l.s, &l.gm, false, &l.stats, &l.lazy, &err),
+		0);
+	assert_int_equal(peek(&l, 804), bed_value(804, 0));
+	assert_int_equal(peek(&l, 803), 0);
+	assert_int_equal(snapshot_lazy_loaded(l.lazy, &err), -EBADMSG);
+	assert_non_null(strstr(err.text, "page 803 "));
+	lazy_end(&l);
+}
+
 static void a_damaged_neighbour_fails_nobody_who_did_not_touch_it(void **state)
 {
 	struct lazy_bed l;
@@ -275,6 +321,9 @@ int main(void)
 		cmocka_unit_test(complete_brings_the_rest_beside_prefetch),
 		cmocka_unit_test(stopping_early_is_allowed),
 		cmocka_unit_test(a_damaged_page_never_reaches_the_guest),
+		cmocka_unit_test(pages_that_are_missing_count_as_touched),
+		cmocka_unit_test(
+			a_damaged_page_touched_while_loading_fails_the_restore),
 		cmocka_unit_test(
 			a_damaged_neighbour_fails_nobody_who_did_not_touch_it),
 		cmocka_unit_test(

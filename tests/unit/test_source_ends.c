@@ -166,6 +166,44 @@ static void a_cancelled_peer_is_told(void **state)
 	rig_fini(&r);
 }
 
+static enum peer_deed cancel_and_listen(
+	void *opaque, struct peer *p, uint16_t type, bool urgent)
+{
+	struct rig *r = opaque;
+
+	if (type == WIRE_CANCEL)
+		sem_post(&r->reached);
+	return cancel(opaque, p, type, urgent);
+}
+
+static void wait_until_told(void *opaque, struct fake_guest *g, enum fake_op op)
+{
+	struct rig *r = opaque;
+	struct timespec end;
+
+	if (op != FAKE_RESTART)
+		return;
+	/* For ever, were it not for the watchdog's sake. */
+	clock_gettime(CLOCK_REALTIME, &end);
+	end.tv_sec += 20;
+	r->seen = sem_timedwait(&r->reached, &end) == 0;
+}
+
+/* It may have locked the images that the restart wants. */
+static void a_peer_with_the_package_is_told_before_the_restart(void **state)
+{
+	struct rig r;
+
+	hybrid(&r, WIRE_PACKAGE, 1, cancel_and_listen);
+	r.src.hook = wait_until_told;
+	r.src.hook_opaque = &r;
+	rig_run(&r);
+	rig_stayed(&r, -ECANCELED);
+	assert_int_equal(r.peer.frames[WIRE_CANCEL], 1);
+	assert_int_equal(r.seen, 1);
+	rig_fini(&r);
+}
+
 static void a_silent_peer_is_given_up(void **state)
 {
 	static const uint16_t answered[] = {
@@ -666,6 +704,8 @@ int main(void)
 		cmocka_unit_test(a_peer_s_complaint_is_what_is_reported),
 		cmocka_unit_test(a_cancel_at_any_frame_leaves_the_guest_here),
 		cmocka_unit_test(a_cancelled_peer_is_told),
+		cmocka_unit_test(
+			a_peer_with_the_package_is_told_before_the_restart),
 		cmocka_unit_test(a_silent_peer_is_given_up),
 		cmocka_unit_test(answers_that_are_not_due_are_refused),
 		cmocka_unit_test(requests_before_the_switch_are_refused),

@@ -319,13 +319,12 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void the_gateway_answers_arp_and_ping(void **state)
+static void the_gateway_answers(void)
 {
 	static const uint8_t echo[16] = {8, 0, 0, 0, 0, 7, 0, 1, 'p', 'i', 'n'};
 	const uint8_t *p;
 	unsigned len;
 
-	plug_and_start(&plain);
 	send_arp(1, GUEST, GATEWAY);
 	do
 		wait_frame();
@@ -338,6 +337,12 @@ static void the_gateway_answers_arp_and_ping(void **state)
 	assert_int_equal(p[0], 0); /* echo reply */
 	assert_memory_equal(p + 4, echo + 4, sizeof(echo) - 4);
 	assert_int_equal(get32(frame + 26), GATEWAY);
+}
+
+static void the_gateway_answers_arp_and_ping(void **state)
+{
+	plug_and_start(&plain);
+	the_gateway_answers();
 }
 
 static void dhcp_gives_the_address_and_the_name_server(void **state)
@@ -570,6 +575,60 @@ static void a_guest_cannot_use_up_the_hosts_sockets(void **state)
 	close(s);
 }
 
+/* Echo replies that nobody fetches fill the FIFO, and then there are no turns
+ * that would count sockets. */
+static void a_guest_that_takes_no_frames_cannot_either(void **state)
+{
+	uint8_t echo[1400] = {8, 0, 0, 0, 0, 7, 0, 1};
+	int before, now;
+	uint16_t port;
+	unsigned i;
+	int s = bound(SOCK_DGRAM, &port);
+
+	plug_and_start(&plain);
+	send_arp(2, GUEST, GATEWAY);
+	before = testing_fd_count();
+	for (i = 0; i < 300; i++) {
+		send_ip(PROTO_ICMP, GUEST, GATEWAY, echo, sizeof(echo), 2);
+		vd_settle(&b);
+	}
+	for (i = 0; i < 800; i++)
+		send_udp(GUEST, 2000 + i, GATEWAY, port, "?", 1);
+	now = testing_fd_count();
+	assert_true(now - before >= 256);
+	assert_true(now - before <= (int)USER_NET_SOCKETS_MAX + 16);
+	close(s);
+}
+
+/* One frame was enough to end libslirp 4.7, and us with it: the last part of a
+ * datagram whose first part never came. */
+static void parts_of_datagrams_do_not_reach_the_library(void **state)
+{
+	static const uint16_t parts[] = {0x1c00, 0x0001, 0x1fff, 0x5c00, 0x2000,
+		0x3fff, 0x8000, 0xffff};
+	uint8_t f[114] = {0x52, 0x55, 10, 0, 2, 2}, *ip = f + 14;
+	unsigned i;
+
+	plug_and_start(&plain);
+	memcpy(f + 6, mac, 6);
+	put16(f + 12, 0x0800);
+	ip[0] = 0x45;
+	put16(ip + 2, 100);
+	ip[8] = 64;
+	ip[9] = PROTO_ICMP;
+	put32(ip + 12, GUEST);
+	put32(ip + 16, GATEWAY);
+	for (i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		put16(ip + 4, i);
+		put16(ip + 6, parts[i]);
+		put16(ip + 10, 0);
+		put16(ip + 10, checksum(0, ip, 20));
+		send_frame(f, sizeof(f));
+	}
+	vd_settle(&b);
+	the_gateway_answers();
+}
+
 static void frames_of_any_shape_are_survived(void **state)
 {
 	uint64_t seed = testing_seed("user_net");
@@ -617,6 +676,8 @@ int main(void)
 		T(ports_are_the_guests_only_while_it_is_here),
 		T(after_a_move_old_connections_are_reset_and_new_ones_work),
 		T(a_guest_cannot_use_up_the_hosts_sockets),
+		T(a_guest_that_takes_no_frames_cannot_either),
+		T(parts_of_datagrams_do_not_reach_the_library),
 		T(frames_of_any_shape_are_survived),
 		T(impossible_networks_are_refused),
 	};

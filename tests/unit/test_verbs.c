@@ -58,6 +58,12 @@ static void words_become_commands(void **state)
 		{"resume vm1 --json", "resume", "{}"},
 		{"stop ./x.sock", "stop", "{}"},
 		{"reset vm1", "reset", "{}"},
+		{"balloon vm1", "balloon", "{}"},
+		{"balloon vm1 512M", "balloon", "{\"bytes\": 536870912}"},
+		{"balloon vm1 0", "balloon", "{\"bytes\": 0}"},
+		{"balloon-stats vm1", "balloon-stats", "{}"},
+		{"balloon-stats vm1 --interval 5", "balloon-stats",
+			"{\"interval\": 5}"},
 		{"throttle vm1 0", "throttle", "{\"percent\": 0}"},
 		{"cpu set vm1 4", "cpu-set", "{\"count\": 4}"},
 		{"cpu set vm1 --timeout 500 4", "cpu-set",
@@ -73,10 +79,12 @@ static void words_become_commands(void **state)
 		{"migrate vm1 unix:/a/b", "migrate",
 			"{\"address\": \"unix:/a/b\"}"},
 		{"migrate vm1 fd:3,4 --postcopy after=2 --bandwidth 3M "
+		 "--push-bandwidth 1K "
 		 "--max-downtime 5 --max-rounds 9 --timeout 100",
 			"migrate",
 			"{\"address\": \"fd:3,4\", \"postcopy\": \"after=2\", "
-			"\"bandwidth\": 3145728, \"max_downtime_ms\": 5, "
+			"\"bandwidth\": 3145728, \"push_bandwidth\": 1024, "
+			"\"max_downtime_ms\": 5, "
 			"\"max_rounds\": 9, \"timeout_ms\": 100}"},
 		{"migrate vm1 tcp:h:1 --postcopy after=2 --postcopy stalled",
 			"migrate",
@@ -120,6 +128,12 @@ static void bad_words_are_refused_with_a_remedy(void **state)
 		{"info --frob vm1", "--frob: unknown option"},
 		{"info -x vm1", "-x: unknown option"},
 		{"cpu vm1 4", "cpu set NAME N"},
+		{"balloon", "balloon NAME [SIZE]"},
+		{"balloon vm1 x", "'x' is not a size"},
+		{"balloon vm1 -1", "-1: unknown option"},
+		{"balloon vm1 1M 2M", "balloon NAME [SIZE]"},
+		{"balloon-stats vm1 1", "balloon-stats NAME"},
+		{"balloon-stats vm1 --interval x", "no such number"},
 		{"cpu", "cpu set NAME N"},
 		{"cpu set vm1", "cpu set NAME N"},
 		{"cpu set vm1 0", "'0'"},
@@ -179,8 +193,8 @@ static void relative_files_become_absolute(void **state)
 static void every_verb_has_a_help_text(void **state)
 {
 	static const char *const words[] = {"info", "pause", "resume", "reset",
-		"stop", "cpu", "throttle", "jobs", "cancel", "command",
-		"migrate", "postcopy", "snapshot"};
+		"stop", "cpu", "throttle", "balloon", "balloon-stats", "jobs",
+		"cancel", "command", "migrate", "postcopy", "snapshot"};
 	struct verbs_request req;
 	struct error err;
 	char line[64];

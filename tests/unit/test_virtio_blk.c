@@ -1,125 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/unit/test_virtio_blk.c - block requests, friendly and hostile. */
-#include "virtio/blk.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/virtio_blk.h>
-#include <linux/virtio_config.h>
-#include <linux/virtio_mmio.h>
-#include <linux/virtio_ring.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include "devices/device.h"
-#include "loop/loop.h"
-#include "tests/lib/testing.h"
-#include "tests/lib/vdriver.h"
-#include "virtio/backend/disk.h"
-#include "vmm/error.h"
-
-#define SECTORS 2048u
-#define HEADER	0x300000u /* gpa; requests take 32 bytes each from here */
-#define DATA	0x400000u
-#define INDIRECT                                                               \
-	(1ull << VIRTIO_RING_F_INDIRECT_DESC | 1ull << VIRTIO_RING_F_EVENT_IDX)
-
-static struct vbench b;
-static int image = -1;
-static unsigned requests;
-
-static void plug(bool readonly, const char *serial)
-{
-	struct virtio_env env = vbench_env(&b);
-	struct disk_options disk = {
-		.name = "disk0", .path = "image", .fd = dup(image)};
-	struct virtio_blk_options opt = {
-		.serial = serial, .readonly = readonly};
-	struct virtio_dev *dev = NULL;
-	struct error err = {0};
-
-	if (disk_open(b.loop, b.pool, &disk, &opt.disk, &err) < 0 ||
-		virtio_blk_create(&env, "disk0", &opt, &dev, &err) < 0)
-		fail_msg("%s", err.text);
-	vbench_plug(&b, dev);
-}
-
-static int setup(void **state)
-{
-	char path[] = "/tmp/godwit-blk-XXXXXX";
-
-	image = mkstemp(path);
-	unlink(path);
-	if (image < 0 || ftruncate(image, SECTORS * 512) < 0)
-		return -1;
-	vbench_init(&b);
-	plug(false, "serial-1");
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	vbench_fini(&b);
-	close(image);
-	return 0;
-}
-
-/* ---- a driver's requests ---- */
-
-struct asked {
-	uint64_t header, status; /* gpa */
-};
-
-/* Offer {header, data, status}; @data_len 0: no data. */
-static struct asked offer(
-	uint32_t type, uint64_t sector, uint64_t data, uint32_t len)
-{
-	uint64_t at = HEADER + 32 * (requests++ % 1024);
-	struct virtio_blk_outhdr h = {.type = type, .sector = sector};
-	struct vd_buf buf[3] = {{at, sizeof(h), false},
-		{data, len, type != VIRTIO_BLK_T_OUT}, {at + 16, 1, true}};
-
-	memcpy(vd_at(&b, at), &h, sizeof(h));
-	*(uint8_t *)vd_at(&b, at + 16) = 0xee;
-	if (len == 0) {
-		buf[1] = buf[2];
-		vd_add(&b, 0, buf, 2);
-	} else {
-		vd_add(&b, 0, buf, 3);
-	}
-	return (struct asked){at, at + 16};
-}
-
-static uint8_t status_of(struct asked a)
-{
-	return *(uint8_t *)vd_at(&b, a.status);
-}
-
-static uint8_t ask_len(uint32_t type, uint64_t sector, uint64_t data,
-	uint32_t len, uint32_t *ret_used)
-{
-	struct asked a = offer(type, sector, data, len);
-
-	vd_kick(&b, 0);
-	*ret_used = vd_wait(&b, 0);
-	return status_of(a);
-}
-
-static uint8_t ask(uint32_t type, uint64_t sector, uint64_t data, uint32_t len)
-{
-	uint32_t used;
-
-	return ask_len(type, sector, data, len, &used);
-}
-
-static void fill(uint64_t gpa, uint32_t len, uint64_t seed)
-{
-	uint8_t *p = vd_at(&b, gpa);
-
-	while (len-- > 0)
-		*p++ = (uint8_t)testing_random(&seed);
-}
+#include "tests/unit/blk_bed.h"
 
 /* ---- friendly ---- */
 
@@ -268,8 +149,8 @@ static void unknown_and_short_requests_are_unsupported(void **state)
 	struct vd_buf no_header[] = {{HEADER + 65, 1, true}};
 
 	vd_start(&b, 0, 1, 128);
-	assert_int_equal(
-		ask(VIRTIO_BLK_T_DISCARD, 0, DATA, 512), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(ask(VIRTIO_BLK_T_SECURE_ERASE, 0, DATA, 512),
+		VIRTIO_BLK_S_UNSUPP);
 	assert_int_equal(ask(77, 0, DATA, 512), VIRTIO_BLK_S_UNSUPP);
 	assert_int_equal(ask(UINT32_MAX, 0, 0, 0), VIRTIO_BLK_S_UNSUPP);
 	memset(vd_at(&b, HEADER), 0, 128);

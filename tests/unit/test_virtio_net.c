@@ -181,6 +181,28 @@ static void without_a_header_the_guest_still_gets_one(void **state)
 	expect_frame(BUF, 60, 5, 1);
 }
 
+static void flags_are_for_a_guest_that_took_checksums(void **state)
+{
+	static const uint64_t csum[2] = {0, BIT(VIRTIO_NET_F_GUEST_CSUM)};
+	const struct virtio_net_hdr_v1 *h;
+	uint8_t frame[HDR + 60];
+	unsigned i;
+
+	plug_with(1, HDR, OFFLOADS, default_options());
+	for (i = 0; i < 2; i++) {
+		memcpy(frame, frame_of(60, 5), sizeof(frame));
+		frame[0] = VIRTIO_NET_HDR_F_DATA_VALID;
+		start_with(csum[i], 2, 16);
+		give(RX, BUF, 2048);
+		kick(RX);
+		fake_net_push(fake, 0, frame, sizeof(frame));
+		vd_settle(&b);
+		assert_int_equal(vd_wait(&b, RX), HDR + 60);
+		h = vd_at(&b, BUF);
+		assert_int_equal(h->flags, i ? frame[0] : 0);
+	}
+}
+
 static void a_large_frame_takes_several_buffers_at_once(void **state)
 {
 	uint16_t head;
@@ -553,6 +575,7 @@ int main(void)
 		T(a_frame_the_host_refuses_costs_itself_only),
 		T(frames_to_the_guest_fill_its_buffers),
 		T(without_a_header_the_guest_still_gets_one),
+		T(flags_are_for_a_guest_that_took_checksums),
 		T(a_large_frame_takes_several_buffers_at_once),
 		T(a_large_frame_waits_for_the_buffers_it_lacks),
 		T(without_mergeable_buffers_a_large_frame_is_dropped),

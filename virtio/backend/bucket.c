@@ -120,6 +120,37 @@ void bucket_group_set(struct bucket_group *g,
 	pthread_mutex_unlock(&g->lock);
 }
 
+void bucket_group_reset(struct bucket_group *g,
+	const struct bucket_limits *limits, int64_t now_ns)
+{
+	unsigned i;
+
+	pthread_mutex_lock(&g->lock);
+	for (i = 0; i <= BUCKET_DIRS; i++) {
+		bucket_init(&g->ops[i], &limits->ops[i], now_ns);
+		bucket_init(&g->bytes[i], &limits->bytes[i], now_ns);
+	}
+	pthread_mutex_unlock(&g->lock);
+}
+
+static struct bucket_limit limit_of(const struct bucket *b)
+{
+	return (struct bucket_limit){
+		.rate = b->rate, .burst = (uint64_t)b->full / NANO};
+}
+
+void bucket_group_get(struct bucket_group *g, struct bucket_limits *ret_limits)
+{
+	unsigned i;
+
+	pthread_mutex_lock(&g->lock);
+	for (i = 0; i <= BUCKET_DIRS; i++) {
+		ret_limits->ops[i] = limit_of(&g->ops[i]);
+		ret_limits->bytes[i] = limit_of(&g->bytes[i]);
+	}
+	pthread_mutex_unlock(&g->lock);
+}
+
 static int64_t later(int64_t a, int64_t b)
 {
 	return a > b ? a : b;

@@ -75,6 +75,12 @@ void bucket_group_fini(struct bucket_group *g);
 void bucket_group_set(struct bucket_group *g,
 	const struct bucket_limits *limits, int64_t now_ns);
 
+/* Begin anew with other limits: debts are forgotten.  Any thread. */
+void bucket_group_reset(struct bucket_group *g,
+	const struct bucket_limits *limits, int64_t now_ns);
+/* The limits as they are, bursts and all.  Any thread. */
+void bucket_group_get(struct bucket_group *g, struct bucket_limits *ret_limits);
+
 /**
  * bucket_group_reserve - one operation of @bytes; it is paid for at once.
  * @now_ns: of a clock that all members share.

@@ -44,7 +44,7 @@ static struct disk_request *take_first(struct disk_list *list)
 
 static uint8_t gate_of(const struct disk *disk, const struct disk_request *req)
 {
-	if (!disk->direct || req->op != DISK_WRITE)
+	if (!disk->direct || req->op == DISK_READ || req->op == DISK_FLUSH)
 		return GATE_NONE;
 	return (req->offset | req->bytes) % disk->align == 0 ? GATE_SHARED
 							     : GATE_ALONE;
@@ -74,17 +74,33 @@ static void gate_leave(struct disk *disk, uint8_t gate)
 
 /* ---- begin ---- */
 
-static bool aligned(const struct disk *disk, const struct disk_request *req)
+bool disk_takes(const struct disk *disk, const struct iovec *iov, unsigned iovs,
+	uint64_t offset)
 {
-	uint64_t bits = req->offset;
+	uint64_t bits = offset;
 	uintptr_t mem = 0;
 	unsigned i;
 
-	for (i = 0; i < req->iovs; i++) {
-		bits |= req->iov[i].iov_len;
-		mem |= (uintptr_t)req->iov[i].iov_base;
+	if (!disk->direct)
+		return true;
+	for (i = 0; i < iovs; i++) {
+		bits |= iov[i].iov_len;
+		mem |= (uintptr_t)iov[i].iov_base;
 	}
 	return bits % disk->align == 0 && mem % disk->mem_align == 0;
+}
+
+/* Can the ring do it, or only a worker? */
+static bool for_ring(const struct disk_request *req)
+{
+	switch (req->op) {
+	case DISK_DISCARD:
+		return !req->disk->block_device;
+	case DISK_ZERO:
+		return req->mode != 0 && !req->sync;
+	default:
+		return !req->bounce;
+	}
 }
 
 /* The gate is open. */
@@ -94,7 +110,7 @@ static int start(struct disk_request *req)
 	int err;
 
 	gate_enter(disk, req->gate);
-	if (!req->bounce && disk->engine != DISK_POOL &&
+	if (for_ring(req) && disk->engine != DISK_POOL &&
 		disk_uring_begin(req)) {
 		disk->stats.uring++;
 		return 0;
@@ -123,22 +139,52 @@ static void start_waiting(struct disk *disk)
 	}
 }
 
-int disk_submit(struct disk *disk, struct disk_request *req)
+/* Check @req and fill in what is private. */
+static int prepare(struct disk *disk, struct disk_request *req)
 {
-	uint64_t len = iov_bytes(req->iov, req->iovs);
-	int err = 0;
+	bool trim = req->op == DISK_DISCARD || req->op == DISK_ZERO;
+	uint64_t len = trim ? req->range : iov_bytes(req->iov, req->iovs);
 
 	if (len > disk->bytes || req->offset > disk->bytes - len)
 		return -EINVAL;
-	if (disk->readonly && req->op == DISK_WRITE)
+	if (disk->readonly && (req->op == DISK_WRITE || trim))
 		return -EROFS;
+	if (req->op == DISK_DISCARD && !disk->can_discard)
+		return -EOPNOTSUPP;
 	req->disk = disk;
 	req->bytes = len;
 	req->transferred = 0;
+	req->covers = disk->written;
+	req->mode = 0;
 	req->gate = gate_of(disk, req);
-	req->bounce =
-		disk->direct && req->op != DISK_FLUSH && !aligned(disk, req);
-	if (req->op != DISK_FLUSH && len == 0) {
+	req->bounce = (req->op == DISK_READ || req->op == DISK_WRITE) &&
+		      !disk_takes(disk, req->iov, req->iovs, req->offset);
+	req->sync = disk->writethrough &&
+		    (req->op == DISK_WRITE || req->op == DISK_ZERO);
+	return 0;
+}
+
+/* Is there nothing to be done? */
+static bool nothing(struct disk_request *req)
+{
+	switch (req->op) {
+	case DISK_FLUSH:
+		return req->disk->cache == DISK_UNSAFE;
+	case DISK_DISCARD:
+	case DISK_ZERO:
+		return !disk_trim_plan(req);
+	default:
+		return req->bytes == 0;
+	}
+}
+
+int disk_submit(struct disk *disk, struct disk_request *req)
+{
+	int err = prepare(disk, req);
+
+	if (err < 0)
+		return err;
+	if (nothing(req)) {
 		req->gate = GATE_NONE;
 		disk_request_over_later(req, 0);
 	} else if (req->gate != GATE_NONE &&
@@ -147,17 +193,35 @@ int disk_submit(struct disk *disk, struct disk_request *req)
 	} else {
 		err = start(req);
 	}
-	if (err == 0)
+	if (err == 0) {
 		disk->inflight++;
+		disk->stats.merged += req->parts > 1 ? req->parts - 1 : 0;
+	}
 	return err;
 }
 
 /* ---- end ---- */
 
+static void note_change(
+	struct disk *disk, const struct disk_request *req, int result)
+{
+	switch (req->op) {
+	case DISK_READ:
+		break;
+	case DISK_FLUSH:
+		if (result == 0 && req->covers > disk->stable)
+			disk->stable = req->covers;
+		break;
+	default:
+		disk->written += req->sync && result == 0 ? 0 : 1;
+	}
+}
+
 void disk_request_over(struct disk_request *req, int result)
 {
 	struct disk *disk = req->disk;
 
+	note_change(disk, req, result);
 	gate_leave(disk, req->gate);
 	start_waiting(disk);
 	disk->inflight--;
@@ -226,6 +290,7 @@ int disk_open(struct loop *loop, struct pool *pool,
 	}
 	disk->loop = loop;
 	disk->pool = pool;
+	disk->written = 1;
 	rc = disk_open_image(disk, opt, err);
 	if (rc == 0)
 		rc = check_engine(disk, err);
@@ -254,6 +319,11 @@ void disk_close(struct disk *disk)
 uint64_t disk_bytes(const struct disk *disk)
 {
 	return disk->bytes;
+}
+
+bool disk_can_discard(const struct disk *disk)
+{
+	return disk->can_discard;
 }
 
 bool disk_readonly(const struct disk *disk)

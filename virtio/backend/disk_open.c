@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio/backend/disk_open.c - open an image, see what it is, lock it.
+ * virtio/backend/disk_open.c - open an image, see what it is.
  *
  * Thread: any; nobody else knows the disk yet.
  */
@@ -77,33 +77,6 @@ static int open_fd(struct disk *disk, int fd, struct error *err)
 	return 0;
 }
 
-static int measure(struct disk *disk, const struct stat *st, struct error *err)
-{
-	if (S_ISDIR(st->st_mode))
-		return open_fail(disk, -EISDIR, err);
-	if (S_ISREG(st->st_mode))
-		disk->bytes = (uint64_t)st->st_size;
-	else if (!S_ISBLK(st->st_mode))
-		return error_set(err, -ENOTBLK,
-			"%s: open %s: neither a file nor a block device (give "
-			"one of these)",
-			disk->name, disk->path);
-	else if (ioctl(disk->fd, BLKGETSIZE64, &disk->bytes) < 0)
-		return error_errno(
-			err, -errno, "%s: size of %s", disk->name, disk->path);
-	if (disk->bytes == 0)
-		return error_set(err, -ENODATA,
-			"%s: open %s: is empty (give it a size: truncate -s "
-			"1G FILE)",
-			disk->name, disk->path);
-	if (disk->bytes < DISK_SECTOR)
-		return error_set(err, -ENODATA,
-			"%s: open %s: is smaller than a sector of %u bytes "
-			"(give it a size: truncate -s 1G FILE)",
-			disk->name, disk->path, DISK_SECTOR);
-	return 0;
-}
-
 static bool power_of_two(uint32_t v)
 {
 	return v != 0 && (v & (v - 1)) == 0;
@@ -148,53 +121,66 @@ static int ask_alignment(
 	return 0;
 }
 
-static int check_size(struct disk *disk, struct error *err)
+static int image_bytes(
+	const struct disk *disk, uint64_t *ret_bytes, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(disk->fd, &st) < 0)
+		return open_fail(disk, -errno, err);
+	*ret_bytes = (uint64_t)st.st_size;
+	if (disk->block_device && ioctl(disk->fd, BLKGETSIZE64, ret_bytes) < 0)
+		return error_errno(
+			err, -errno, "%s: size of %s", disk->name, disk->path);
+	return 0;
+}
+
+int disk_measure(
+	const struct disk *disk, uint64_t *ret_bytes, struct error *err)
 {
 	uint32_t block = disk_block_bytes(disk);
-	uint64_t rest = disk->bytes % block;
+	uint64_t bytes, rest;
+	int rc = image_bytes(disk, &bytes, err);
 
-	if (rest == 0)
-		return 0;
-	if (disk->direct)
+	if (rc < 0)
+		return rc;
+	if (bytes == 0)
+		return error_set(err, -ENODATA,
+			"%s: open %s: is empty (give it a size: truncate -s "
+			"1G FILE)",
+			disk->name, disk->path);
+	if (bytes < DISK_SECTOR)
+		return error_set(err, -ENODATA,
+			"%s: open %s: is smaller than a sector of %u bytes "
+			"(give it a size: truncate -s 1G FILE)",
+			disk->name, disk->path, DISK_SECTOR);
+	rest = bytes % block;
+	if (rest != 0 && disk->direct)
 		return error_set(err, -EINVAL,
 			"%s: open %s: size %" PRIu64 " is not a multiple of "
 			"%u bytes, as O_DIRECT needs (truncate -s %%%u FILE, "
 			"or drop ,direct)",
-			disk->name, disk->path, disk->bytes, block, block);
-	log_warn("%s: %s: the last %u bytes are no whole sector and stay "
-		 "unused",
-		disk->name, disk->path, (unsigned)rest);
-	disk->bytes -= rest;
+			disk->name, disk->path, bytes, block, block);
+	if (rest != 0)
+		log_warn("%s: %s: the last %u bytes are no whole sector and "
+			 "stay unused",
+			disk->name, disk->path, (unsigned)rest);
+	*ret_bytes = bytes - rest;
 	return 0;
 }
 
-/* The lock belongs to the open file, so that it also keeps another disk of
- * this process away, and it ends with it, however we die. */
-int disk_lock(struct disk *disk, struct error *err)
+static int check_kind(
+	struct disk *disk, const struct stat *st, struct error *err)
 {
-	struct flock l = {.l_type = disk->readonly ? F_RDLCK : F_WRLCK,
-		.l_whence = SEEK_SET};
-
-	if (fcntl(disk->fd, F_OFD_SETLK, &l) == 0)
-		return 0;
-	if (errno == EAGAIN || errno == EACCES)
-		return error_set(err, -EBUSY,
-			"%s: lock %s: in use by another disk or program (stop "
-			"that, or let all of them use ,ro)",
+	if (S_ISDIR(st->st_mode))
+		return open_fail(disk, -EISDIR, err);
+	disk->block_device = S_ISBLK(st->st_mode);
+	if (!S_ISREG(st->st_mode) && !disk->block_device)
+		return error_set(err, -ENOTBLK,
+			"%s: open %s: neither a file nor a block device (give "
+			"one of these)",
 			disk->name, disk->path);
-	log_warn("%s: lock %s: %s (nothing keeps a second writer away)",
-		disk->name, disk->path, strerror(errno));
 	return 0;
-}
-
-void disk_unlock(struct disk *disk)
-{
-	struct flock l = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-
-	/* What cannot be unlocked was not locked. */
-	if (fcntl(disk->fd, F_OFD_SETLK, &l) < 0)
-		log_debug("%s: unlock %s: %s", disk->name, disk->path,
-			strerror(errno));
 }
 
 /* Needed to open, or given with an fd; but a ring takes it for a wish to have
@@ -222,19 +208,24 @@ int disk_open_image(
 		return error_errno(err, -ENOMEM, "%s", opt->name);
 	disk->readonly = opt->readonly;
 	disk->direct = opt->direct;
+	disk->cache = opt->cache;
+	disk->writethrough = opt->cache == DISK_WRITETHROUGH;
 	disk->engine = opt->engine;
 	rc = open_fd(disk, opt->fd, err);
 	if (rc == 0 && fstat(disk->fd, &st) < 0)
 		rc = open_fail(disk, -errno, err);
 	if (rc == 0)
-		rc = measure(disk, &st, err);
+		rc = check_kind(disk, &st, err);
 	if (rc == 0)
 		rc = ask_alignment(disk, &st, err);
 	if (rc == 0)
-		rc = check_size(disk, err);
+		rc = disk_measure(disk, &disk->bytes, err);
 	if (rc == 0 && !opt->unlocked)
 		rc = disk_lock(disk, err);
-	if (rc == 0)
-		make_blocking(disk);
-	return rc;
+	if (rc < 0)
+		return rc;
+	disk->foreign = opt->unlocked;
+	make_blocking(disk);
+	disk->can_discard = disk_probe_discard(disk);
+	return 0;
 }

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -82,7 +83,11 @@ static int bounce_chunk(const struct disk *disk, const struct disk_request *req,
 			(size_t)len);
 		return 0;
 	}
-	iov_read(req->iov, req->iovs, done, bounce + (at - start), (size_t)len);
+	if (req->op == DISK_ZERO)
+		memset(bounce + (at - start), 0, (size_t)len);
+	else
+		iov_read(req->iov, req->iovs, done, bounce + (at - start),
+			(size_t)len);
 	return transfer_plain(disk, DISK_WRITE, bounce, end - start, start);
 }
 
@@ -107,7 +112,12 @@ static int transfer_bounced(
 	return err;
 }
 
-static int flush(const struct disk *disk)
+int disk_write_zeroes(const struct disk_request *req)
+{
+	return transfer_bounced(req->disk, req);
+}
+
+int disk_fdatasync(const struct disk *disk)
 {
 	int ret;
 
@@ -120,12 +130,17 @@ static int flush(const struct disk *disk)
 static int work(void *opaque)
 {
 	const struct disk_request *req = opaque;
+	int rc;
 
 	if (req->op == DISK_FLUSH)
-		return flush(req->disk);
-	if (req->bounce)
-		return transfer_bounced(req->disk, req);
-	return transfer(req->disk, req, req->transferred);
+		return disk_fdatasync(req->disk);
+	if (req->op == DISK_DISCARD || req->op == DISK_ZERO)
+		rc = disk_trim_work(req);
+	else if (req->bounce)
+		rc = transfer_bounced(req->disk, req);
+	else
+		rc = transfer(req->disk, req, req->transferred);
+	return rc == 0 && req->sync ? disk_fdatasync(req->disk) : rc;
 }
 
 static void work_over(void *opaque, int result)

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * virtio/backend/disk_uring.c - engine: reads, writes and flushes as
- * operations of the loop's own ring (loop/uring.h).
+ * virtio/backend/disk_uring.c - engine: reads, writes, flushes and
+ * fallocate() as operations of the loop's own ring (loop/uring.h).
  *
  * A request needs no memory beside its own.  It is one operation on its iovecs
  * as they lie there; after a short transfer, the rest of the iovec in which
  * that ended, then those after it.  The kernel may look at the iovecs up to the
  * next wait, and at the bytes up to the completion.
  *
- * What a ring refuses to do in its own way, a worker can do by waiting.
+ * What a ring refuses to do in its own way, a worker can do by waiting, or in
+ * another way.
  *
  * Home.
  */
@@ -48,6 +49,8 @@ static void fill(struct io_uring_sqe *sqe, const struct disk_request *req)
 
 	if (req->op == DISK_FLUSH) {
 		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+	} else if (req->mode != 0) {
+		io_uring_prep_fallocate(sqe, fd, req->mode, at, req->bytes);
 	} else if (next_piece(req, &i, &part)) {
 		n = (unsigned)part.iov_len;
 		if (req->op == DISK_READ)
@@ -61,6 +64,8 @@ static void fill(struct io_uring_sqe *sqe, const struct disk_request *req)
 		else
 			io_uring_prep_writev(sqe, fd, req->iov + i, n, at);
 	}
+	if (req->op == DISK_WRITE && req->sync)
+		sqe->rw_flags = RWF_DSYNC;
 }
 
 static bool submit(struct disk_request *req)
@@ -81,13 +86,23 @@ static void move_to_pool(struct disk_request *req)
 		disk_request_over(req, err);
 }
 
+/* Is @res that of an operation which a worker may do in another way? */
+static bool refused(const struct disk_request *req, int32_t res)
+{
+	if (res == -EOPNOTSUPP || res == -EINVAL)
+		return req->mode != 0 || req->sync;
+	return res == -ECANCELED || res == -EAGAIN;
+}
+
 static void op_over(void *opaque, int32_t res)
 {
 	struct disk_request *req = opaque;
 
 	/* ECANCELED: the ring is gone, or the thread that had it; we never
 	 * cancel.  EAGAIN: this file only serves who can sleep. */
-	if (res == -ECANCELED || res == -EAGAIN) {
+	if (refused(req, res)) {
+		if (res == -EOPNOTSUPP && req->op == DISK_ZERO && !req->unmap)
+			req->disk->no_zero_range = true;
 		move_to_pool(req);
 		return;
 	}
@@ -95,7 +110,9 @@ static void op_over(void *opaque, int32_t res)
 		req->transferred += (uint32_t)res;
 	if (res < 0 && res != -EINTR)
 		disk_request_over(req, res);
-	else if (res == 0 && req->op != DISK_FLUSH)
+	else if (res == 0 && (req->op == DISK_FLUSH || req->mode != 0))
+		disk_request_over(req, 0);
+	else if (res == 0)
 		disk_request_over(req, -EIO); /* the file was cut short */
 	else if (res >= 0 && req->transferred >= req->bytes)
 		disk_request_over(req, 0);

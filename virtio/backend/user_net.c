@@ -122,7 +122,10 @@ static int64_t clock_get_ns(void *opaque)
 /* The next turn asks for all of them anyway. */
 static void register_fd(int fd, void *opaque)
 {
-	user_poll_soon(opaque);
+	struct user_net *u = opaque;
+
+	u->sockets++;
+	user_poll_soon(u);
 }
 
 /* It is closed next.  The loop's ring may hold the file a little longer, and a
@@ -186,6 +189,7 @@ static void drop_slirp(struct user_net *u)
 	u->lib.cleanup(u->slirp);
 	slirp_lib_unlock();
 	u->slirp = NULL;
+	u->sockets = 0;
 	u->forwarding = false;
 }
 
@@ -287,8 +291,7 @@ static ssize_t user_recv(struct net_backend *be, unsigned queue,
 	return len > 0 ? (ssize_t)len : -EAGAIN;
 }
 
-/* Could this frame make libslirp open a socket?  TCP other than a SYN cannot;
- * of fragments nobody knows. */
+/* Could this frame make libslirp open a socket?  TCP other than a SYN cannot. */
 static bool may_open_socket(const uint8_t *frame, uint64_t len)
 {
 	const uint8_t *ip = frame + NET_FRAME_MIN, *tcp;
@@ -297,10 +300,20 @@ static bool may_open_socket(const uint8_t *frame, uint64_t len)
 	if (len < NET_FRAME_MIN + 20u || frame[12] != 8 || frame[13] != 0)
 		return false; /* no IPv4 */
 	header = 4u * (ip[0] & 15);
-	if (ip[9] != IPPROTO_TCP || ip[6] & 0x3f || ip[7])
+	if (ip[9] != IPPROTO_TCP)
 		return true;
 	tcp = ip + header;
 	return len < NET_FRAME_MIN + header + 14u || tcp[13] & 2;
+}
+
+/* Part of an IPv4 datagram?  libslirp 4.7 dies of a last part that comes first,
+ * and keeps all others for half a minute, however many there are. */
+static bool is_fragment(const uint8_t *frame, uint64_t len)
+{
+	const uint8_t *ip = frame + NET_FRAME_MIN;
+
+	return len >= NET_FRAME_MIN + 20u && frame[12] == 8 && frame[13] == 0 &&
+	       (ip[6] & 0xbf || ip[7]); /* all but DF */
 }
 
 static int user_send(struct net_backend *be, unsigned queue,
@@ -314,11 +327,16 @@ static int user_send(struct net_backend *be, unsigned queue,
 	if (len > sizeof(u->tx))
 		return -EMSGSIZE;
 	iov_read(iov, count, 0, u->tx, len);
-	if (u->poll.count >= USER_NET_SOCKETS_MAX &&
-		may_open_socket(u->tx, len)) {
+	if (is_fragment(u->tx, len)) {
+		log_limited(&u->limit, LOG_WARN,
+			"%s: the guest sends IP fragments, which are dropped",
+			u->name);
+		return -EMSGSIZE;
+	}
+	if (u->sockets >= USER_NET_SOCKETS_MAX && may_open_socket(u->tx, len)) {
 		log_limited(&u->limit, LOG_WARN,
 			"%s: the guest has %u connections, more have to wait",
-			u->name, u->poll.count);
+			u->name, u->sockets);
 		return -EMFILE;
 	}
 	u->used = true;

@@ -208,6 +208,7 @@ static void ask(struct user_net *u)
 		else
 			watch(f);
 	}
+	u->sockets = p->count;
 	now = loop_now_ns(u->loop, LOOP_VIRTUAL);
 	if (timeout_ms == UINT32_MAX)
 		loop_timer_cancel(&p->timer);

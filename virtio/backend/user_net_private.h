@@ -60,6 +60,9 @@ struct user_net {
 	unsigned forwards;
 	struct user_fifo fifo;
 	struct user_poll poll;
+	/* Sockets of libslirp's: those of the last turn and those made since.
+	 * While the FIFO is full there are no turns. */
+	unsigned sockets;
 	uint64_t dropped; /* frames for which the FIFO had no room */
 	struct log_limit limit;
 	uint8_t tx[NET_FRAME_MAX]; /* a frame in one piece */
