@@ -182,7 +182,8 @@ RUN := tests/lib/run.sh
 # Scripts that print TAP, beside the programs of UNIT and KVM_TESTS.
 UNIT_SCRIPTS := runner.sh
 KVM_SCRIPTS := cli.sh control.sh disk.sh terminal.py vsock.py hostile.sh \
-	qemu_guests.sh migrate.py migrate_faults.py
+	qemu_guests.sh migrate.py migrate_faults.py soak.py phases.py \
+	postcopy_dma.py
 GUEST_SCRIPTS := stock.sh hotplug.sh
 
 export ASAN_OPTIONS ?= detect_leaks=1:handle_segv=1:strict_string_checks=1

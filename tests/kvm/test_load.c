@@ -6,7 +6,9 @@
  *
  * The guest checks every answer and sleeps until interrupts come, so what is
  * lost shows as a WRONG line, or as a run that never ends.
- * GODWIT_PAUSES=N: so many pauses instead of 10,000.
+ * An SMP guest with a vCPU that was plugged (kernels/work) moves from VM to VM.
+ * GODWIT_PAUSES=N: so many pauses instead of 10,000.  LOAD_MOVES=N: so many
+ * moves of the SMP guest instead of 20.
  */
 #include "tests/lib/testing.h"
 #include "tests/lib/vm_fixture.h"
@@ -18,15 +20,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "kernels/work.h"
 #include "migrate/state.h"
 #include "vmm/error.h"
 #include "vmm/guestmem.h"
+#include "vmm/hotplug.h"
 
 #define PAUSES	    10000u
 #define GAP_NS	    200000u /* at most, between two pauses */
 #define LOOK_EVERY  512u    /* pauses; is all quiet? */
 #define RESETS	    50u
 #define HOPS	    30u
+#define MOVES	    20u
 #define DESTROYS    30u
 #define DISK_BYTES  (1 << 20)
 #define ANSWERED    "load: answers"
@@ -191,10 +196,10 @@ static void now_and_then_all_is_quiet(struct storm *s)
 
 /* ---- the tests ---- */
 
-static unsigned pauses(void)
+static unsigned number_of(const char *name, unsigned usual)
 {
-	const char *given = getenv("GODWIT_PAUSES");
-	unsigned n = given ? (unsigned)strtoul(given, NULL, 0) : PAUSES;
+	const char *given = getenv(name);
+	unsigned n = given ? (unsigned)strtoul(given, NULL, 0) : usual;
 
 	assert_true(n > 0);
 	return n;
@@ -226,7 +231,8 @@ static void ten_thousand_pauses_under_load_lose_nothing(void **state)
 		get_on(&l);
 		fds = testing_fd_count();
 		/* All of them on the usual loop, some on the others. */
-		times = i < 2 ? pauses() : pauses() / 10 + 1;
+		times = number_of("GODWIT_PAUSES", PAUSES);
+		times = i < 2 ? times : times / 10 + 1;
 		storm(&l, now_and_then_all_is_quiet, times);
 		get_on(&l);
 		assert_int_equal(testing_fd_count(), fds);
@@ -264,6 +270,28 @@ static void a_reset_under_load_starts_the_guest_again(void **state)
 		vm_fixture_fini(&l.f);
 	}
 	remove_disks(&l);
+}
+
+/* Or a guest that resets while it is migrated would boot from old pages. */
+static void a_reset_tells_the_dirty_log_where_it_loaded_the_kernel(void **state)
+{
+	const char *words[] = {"-k", "kernels/hello", "-m", "16M", NULL};
+	uint64_t map[(16 << 20) / 4096 / 64] = {0};
+	struct guestmem *gm;
+	struct vm_fixture f;
+	struct error err;
+
+	testing_need_kvm();
+	vm_fixture_init(&f, words);
+	gm = vm_guestmem(f.vm);
+	assert_int_equal(guestmem_dirty_log_start(gm), 0);
+	if (vm_reset(f.vm, &err) < 0)
+		fail_msg("reset: %s", err.text);
+	guestmem_dirty_fetch(gm, map);
+	/* All bundled guests are linked at 1 MiB. */
+	assert_true(map[256 / 64] >> (256 % 64) & 1);
+	guestmem_dirty_log_stop(gm);
+	vm_fixture_fini(&f);
 }
 
 /* The guest itself asks for it, with all requests in flight. */
@@ -321,6 +349,105 @@ static void a_loaded_guest_moves_between_vms_with_other_io_threads(void **state)
 	vm_fixture_fini(&l.f);
 	free(ram);
 	remove_disks(&l);
+}
+
+/* ---- an SMP guest from VM to VM ---- */
+
+static void boot_smp(struct vm_fixture *f, const char *cpus)
+{
+	const char *words[] = {"-k", "kernels/work", "-a",
+		"smp=2 more=1 mem=2 passes=0 mode=rand fill=1 tick=2 report=4",
+		"-m", "16M", "-c", cpus, NULL};
+
+	vm_fixture_init(f, words);
+}
+
+/* Run until it has got on by two reports, then leave it paused. */
+static void smp_gets_on(struct vm_fixture *f)
+{
+	unsigned reports = vm_fixture_count(vm_fixture_text(f), "work: pass ");
+
+	assert_int_equal(vm_fixture_run_until(f, "work: pass ", reports + 2),
+		VM_END_USER);
+	if (strstr(vm_fixture_text(f), "LOST") || strstr(f->text, "guest: "))
+		fail_msg("the guest says: %s", f->text);
+}
+
+static void plugged(void *opaque, int code, const struct error *err)
+{
+	*(int *)opaque = code;
+}
+
+/* The third of four vCPUs comes while the guest runs. */
+static void plug_the_third(struct vm_fixture *f)
+{
+	struct error err;
+	int code = 1;
+
+	smp_gets_on(f);
+	if (vm_set_cpus(f->vm, 3, 0, plugged, &code, &err) < 0)
+		fail_msg("plug: %s", err.text);
+	assert_int_equal(
+		vm_fixture_run_until(f, "work: vCPU 2 joins", 1), VM_END_USER);
+	assert_int_equal(code, 0);
+	assert_int_equal(vm_cpus_present(f->vm), 3);
+}
+
+/* The guest sees RAM and state as they were; @cpus is what the new machine
+ * begins with. */
+static void move(struct vm_fixture *f, const char *cpus, uint8_t *ram)
+{
+	uint64_t bytes = vm_guestmem(f->vm)->size;
+	struct state_writer w;
+	struct error err;
+
+	state_writer_init(&w);
+	if (vm_save(f->vm, &w, &err) < 0)
+		fail_msg("save: %s", err.text);
+	memcpy(ram, vm_guestmem(f->vm)->base, bytes);
+	vm_fixture_fini(f);
+	boot_smp(f, cpus);
+	memcpy(vm_guestmem(f->vm)->base, ram, bytes);
+	if (vm_load(f->vm, w.buf, w.len, &err) < 0)
+		fail_msg("load: %s", err.text);
+	state_writer_fini(&w);
+}
+
+static void an_smp_guest_moves_from_vm_to_vm_with_its_plugged_vcpu(void **state)
+{
+	static const char *const cpus[] = {
+		"1,max=4", "4,max=4", "2,max=4", "3,max=4"};
+	unsigned hop, hops = number_of("LOAD_MOVES", MOVES);
+	struct work_control *control;
+	struct vm_fixture f;
+	uint8_t *ram;
+	int fds;
+
+	testing_need_kvm();
+	ram = malloc(16 << 20);
+	assert_non_null(ram);
+	fds = testing_fd_count();
+	boot_smp(&f, "2,max=4");
+	plug_the_third(&f);
+	for (hop = 0; hop < hops; hop++) {
+		move(&f, cpus[hop % 4], ram);
+		assert_int_equal(vm_cpus_present(f.vm), 3);
+		assert_true(vm_cpu_is_present(f.vm, 2));
+		/* The second machine had one more than the guest, and parked
+		 * it; where one is parked goes along, too. */
+		assert_int_equal(vm_cpus_parked(f.vm), hop >= 1);
+		smp_gets_on(&f);
+	}
+	control = guestmem_at(
+		vm_guestmem(f.vm), WORK_CONTROL_GPA, sizeof(*control));
+	assert_non_null(control);
+	control->stop = 1;
+	vm_fixture_run_until(&f, "work: verdict ok", 1);
+	if (!strstr(vm_fixture_text(&f), "work: verdict ok"))
+		fail_msg("the guest says: %s", f.text);
+	vm_fixture_fini(&f);
+	assert_int_equal(testing_fd_count(), fds);
+	free(ram);
 }
 
 static void a_vm_destroyed_under_load_leaves_nothing_behind(void **state)
@@ -433,9 +560,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(ten_thousand_pauses_under_load_lose_nothing),
 		cmocka_unit_test(a_reset_under_load_starts_the_guest_again),
+		cmocka_unit_test(
+			a_reset_tells_the_dirty_log_where_it_loaded_the_kernel),
 		cmocka_unit_test(a_guest_that_resets_under_load_starts_again),
 		cmocka_unit_test(
 			a_loaded_guest_moves_between_vms_with_other_io_threads),
+		cmocka_unit_test(
+			an_smp_guest_moves_from_vm_to_vm_with_its_plugged_vcpu),
 		cmocka_unit_test(
 			a_vm_destroyed_under_load_leaves_nothing_behind),
 		cmocka_unit_test(every_loop_has_the_vms_virtual_clock),
