@@ -184,7 +184,7 @@ UNIT_SCRIPTS := runner.sh
 KVM_SCRIPTS := cli.sh control.sh disk.sh terminal.py vsock.py hostile.sh \
 	qemu_guests.sh migrate.py migrate_faults.py soak.py phases.py \
 	postcopy_dma.py
-GUEST_SCRIPTS := stock.sh hotplug.sh
+GUEST_SCRIPTS := stock.sh hotplug.sh migrate.sh kvm.sh
 
 export ASAN_OPTIONS ?= detect_leaks=1:handle_segv=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= print_stacktrace=1

@@ -12,9 +12,9 @@
 #   -k DIR   unpacked linux-image package, flavour amd64 (default: fetched)
 #   -r       COMMAND sees this machine's own / (read only, /tmp and /run empty)
 #            and DIR, writable, at its own path
-#   -l DIR   leave console.log, out.log and hung*.log there
+#   -l DIR   leave console.log, out.log, hung*.log and died*.log there
 #   -R N     COMMAND may be repeated: up to N times more when L1 itself hangs
-#            (seen once, cause not found; L1 then stops beating)
+#            or its kernel dies (both seen, see README.md)
 #   -a ARGS  more kernel arguments, for example "mod.kvm-amd=npt=0"
 #   -Q ARGS  more QEMU arguments
 #
@@ -158,8 +158,14 @@ boot() {
 	return 0
 }
 
+# The command's status, as init says it at its end.
+status() {
+	tr -d '\r' <"$work/console.log" |
+		sed -n 's/^L1: rc \([0-9]*\)$/\1/p' | tail -n 1
+}
+
 end=$(($(date +%s) + limit))
-late=0 hung=0
+late=0 hung=0 died=0
 while :; do
 	boot
 	result=$?
@@ -177,12 +183,19 @@ while :; do
 			"$work/out.log" >"$work/hung$hung.log"
 		[ $hung -le "$repeat" ] || break
 		;;
+	0)
+		[ -z "$(status)" ] || break
+		died=$((died + 1))
+		[ $died -le "$repeat" ] || break
+		echo "l1.sh: L1 died, time $died:" >&2
+		grep -E 'BUG|panic|RIP|Oops' "$work/console.log" | head -n 5 >&2
+		cat "$work/console.log" "$work/out.log" >"$work/died$died.log"
+		;;
 	*) break ;;
 	esac
 done
 tr -d '\r' <"$work/out.log"
-rc=$(tr -d '\r' <"$work/console.log" |
-	sed -n 's/^L1: rc \([0-9]*\)$/\1/p' | tail -n 1)
+rc=$(status)
 if [ "$result" = 1 ]; then
 	echo "l1.sh: time limit of $limit s" >&2
 	grep -v '^L1: beat' "$work/console.log" | tail -n 5 >&2
