@@ -98,23 +98,20 @@ MAIN := vmm/main.o
 # ---- tests ---------------------------------------------------------------
 
 # tests/unit: cmocka, no privileges.  tests/kvm: /dev/kvm and kernels/.
-UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire \
-	chan loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress \
-	loop_uring loop_polling loop_thread loop_events loop_interleave image \
-	boot_bzimage boot_elf boot_tables reset_vector cpuid cpu_model cpuid_json \
-	acpi fdt iov virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console \
-	bucket config_vsock virtio_vsock virtio_vsock_state virtio_net \
-	virtio_net_ctrl virtio_net_state tap user_net config_net config_balloon \
-	virtio_balloon virtio_balloon_queues virtio_balloon_hint \
-	virtio_balloon_stats virtio_balloon_state virtio_state virtio_thread disk \
-	disk_faults disk_ends disk_trim virtio_blk_trim virtio_blk_flow config_disk \
-	uart charfd serial rtc i8042 cpu_hotplug config_cpus power debug_exit \
-	pvpanic terminal pager snapshot snapshot_crash lazy control verbs \
-	migrate_stats words source source_ends dest dest_ends migrate
-KVM_TESTS := balloon net check vm load hotplug vcpu_state run memory faults \
-	crash dirty
-FUZZ := blk vsock balloon net bzimage elf state cpuid device_state wire \
-	virtqueue virtio_mmio control snapshot
+UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire chan \
+	loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress \
+	loop_uring loop_polling loop_thread loop_events loop_interleave \
+	image boot_bzimage boot_elf boot_tables reset_vector cpuid cpu_model cpuid_json acpi fdt \
+	iov virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console \
+	bucket config_vsock virtio_vsock virtio_vsock_state virtio_net virtio_net_ctrl virtio_net_state tap user_net config_net config_balloon \
+	virtio_balloon virtio_balloon_queues virtio_balloon_hint virtio_balloon_stats virtio_balloon_state \
+	virtio_state virtio_thread disk disk_faults disk_ends disk_trim virtio_blk_trim virtio_blk_flow config_disk \
+	uart charfd serial rtc i8042 cpu_hotplug config_cpus power debug_exit pvpanic terminal \
+	pager snapshot snapshot_crash lazy \
+	control verbs migrate_stats words \
+	source source_ends dest dest_ends migrate
+KVM_TESTS := balloon net check vm load hotplug vcpu_state run memory faults crash dirty
+FUZZ := blk vsock balloon net bzimage elf state cpuid device_state wire virtqueue virtio_mmio control snapshot
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
 KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)
@@ -181,9 +178,8 @@ RUN := tests/lib/run.sh
 
 # Scripts that print TAP, beside the programs of UNIT and KVM_TESTS.
 UNIT_SCRIPTS := runner.sh
-KVM_SCRIPTS := cli.sh control.sh disk.sh terminal.py vsock.py hostile.sh \
-	qemu_guests.sh migrate.py migrate_faults.py soak.py phases.py \
-	postcopy_dma.py
+KVM_SCRIPTS := cli.sh control.sh disk.sh terminal.py vsock.py hostile.sh qemu_guests.sh \
+	migrate.py migrate_faults.py soak.py phases.py postcopy_dma.py
 GUEST_SCRIPTS := stock.sh hotplug.sh migrate.sh kvm.sh
 
 export ASAN_OPTIONS ?= detect_leaks=1:handle_segv=1:strict_string_checks=1
