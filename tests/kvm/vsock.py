@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import moves  # noqa: E402
@@ -167,11 +168,25 @@ def paths(tap, work):
     first.kill()
     first.end()
     stale = os.path.exists(path)
+    until_nobody_listens(path)
     first = boot(path, "listen=%d conns=1" % PORT)
     first.wait_for("listens on")
     tap.check("the socket of a VM that was killed is replaced",
               stale and echoes(path, 1000, 1) and first.end() == 0,
               first.story())
+
+
+def until_nobody_listens(path):
+    """The kernel ends the io_uring of a killed process, and with it the hold on
+    its sockets, a moment after the process."""
+    end = time.monotonic() + moves.PATIENCE
+    while time.monotonic() < end:
+        with socket.socket(socket.AF_UNIX) as s:
+            try:
+                s.connect(path)
+            except ConnectionRefusedError:
+                return
+        time.sleep(0.01)
 
 
 def pauses(tap, work):
