@@ -66,7 +66,9 @@ static void destroy(struct dest *d)
 	dest_door_stop(d);
 	if (d->started)
 		pthread_join(d->in_thread, NULL);
-	dest_conn_shutdown(&d->urgent);
+	pthread_mutex_lock(&d->lock);
+	dest_urgent_end_locked(d);
+	pthread_mutex_unlock(&d->lock);
 	if (d->main.chan)
 		chan_shutdown(d->main.chan);
 	dest_postcopy_fini(d); /* frees a load that waits for a page */

@@ -34,10 +34,11 @@ void dest_conn_fini(struct dest_conn *conn)
 	pthread_mutex_destroy(&conn->lock);
 }
 
-void dest_conn_shutdown(struct dest_conn *conn)
+void dest_urgent_end_locked(struct dest *d)
 {
-	if (conn->chan)
-		chan_shutdown(conn->chan);
+	d->urgent_taken = true; /* none will be let in any more */
+	if (d->urgent.chan)
+		chan_shutdown(d->urgent.chan);
 }
 
 /* One connection's first frame. */

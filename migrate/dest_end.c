@@ -125,9 +125,9 @@ static void let_go(struct dest *d)
 {
 	pthread_mutex_lock(&d->lock);
 	d->disowned = true;
+	dest_urgent_end_locked(d);
 	pthread_cond_broadcast(&d->cond);
 	pthread_mutex_unlock(&d->lock);
-	dest_conn_shutdown(&d->urgent);
 	dest_postcopy_fini(d);
 	dest_stop_load(d);
 	/* The source may want the images while we still wait for a question. */
@@ -199,7 +199,9 @@ static enum dest_result settle_ours(struct dest *d, int code, struct error *err)
 
 	if (code < 0) {
 		chan_shutdown(d->main.chan); /* fault threads may write */
-		dest_conn_shutdown(&d->urgent);
+		pthread_mutex_lock(&d->lock);
+		dest_urgent_end_locked(d);
+		pthread_mutex_unlock(&d->lock);
 	}
 	finish_pager(d, code < 0);
 	if (d->pager)

@@ -210,8 +210,9 @@ void dest_postcopy_fini(struct dest *d);
 
 int dest_conn_init(struct dest_conn *conn);
 void dest_conn_fini(struct dest_conn *conn);
-/* Only to end operations: the memory stays until _fini(). */
-void dest_conn_shutdown(struct dest_conn *conn);
+/* End what is done on the urgent connection and let none in any more; the
+ * memory stays until dest_conn_fini().  d->lock held. */
+void dest_urgent_end_locked(struct dest *d);
 
 int dest_door_start(struct dest *d, struct error *err);
 void dest_door_stop(struct dest *d);
