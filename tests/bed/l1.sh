@@ -69,6 +69,11 @@ if [ ! -s "$initrd" ] || [ "$here/init.sh" -nt "$initrd" ] ||
 		9p 9pnet_virtio || exit 125
 fi
 
+emulator=$("$here/mend_qemu.py" "$cache/qemu-system-x86_64") || exit 125
+# A copy does not find its modules and firmware by itself.
+modules=$(dirname /usr/lib/*/qemu/accel-tcg-x86_64.so)
+mapfile -t firmware < <(qemu-system-x86_64 -L help | sed "s/^/-L\n/")
+
 work=$(mktemp -d "${TMPDIR:-/tmp}/l1.XXXXXX") || exit 125
 if [ -n "$log" ]; then
 	mkdir -p "$log" && log=$(realpath "$log") || exit 125
@@ -133,7 +138,8 @@ boot() {
 	local now boot_end=$(($(date +%s) + 120))
 	: >"$work/console.log"
 	# shellcheck disable=SC2086 # words
-	setpriv --pdeathsig KILL qemu-system-x86_64 "${args[@]}" $extra &
+	QEMU_MODULE_DIR=$modules setpriv --pdeathsig KILL "$emulator" \
+		"${firmware[@]}" "${args[@]}" $extra &
 	qemu=$!
 	while kill -0 "$qemu" 2>/dev/null; do
 		now=$(date +%s)
