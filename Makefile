@@ -45,7 +45,7 @@ LOOP := loop/loop.o loop/bh.o loop/notify.o loop/timer.o loop/handlers.o \
 	loop/uring.o loop/polling.o loop/trace.o loop/replay.o loop/pool.o \
 	loop/thread.o
 VMM := vmm/error.o vmm/log.o vmm/config.o vmm/config_json.o \
-	vmm/config_list.o vmm/config_values.o vmm/config_net.o vmm/config_disk.o vmm/config_balloon.o vmm/config_vsock.o vmm/config_cpus.o vmm/config_cpu.o vmm/check_native.o vmm/check_host.o \
+	vmm/config_list.o vmm/config_whole.o vmm/config_values.o vmm/config_net.o vmm/config_disk.o vmm/config_balloon.o vmm/config_vsock.o vmm/config_cpus.o vmm/config_cpu.o vmm/check_native.o vmm/check_host.o \
 	vmm/help.o vmm/dump_dtb.o \
 	vmm/check.o vmm/kvm.o vmm/vm.o vmm/loops.o vmm/vm_save.o vmm/machine.o vmm/machine_cpus.o vmm/machine_devices.o vmm/machine_net.o vmm/machine_disk.o vmm/guestmem.o vmm/bus.o \
 	vmm/irq.o vmm/vcpu.o vmm/vcpu_park.o vmm/hotplug.o \
@@ -59,7 +59,7 @@ X86 := vmm/x86/boot.o vmm/x86/bzimage.o vmm/x86/elf.o vmm/x86/zeropage.o \
 	vmm/x86/pvh.o vmm/x86/lowmem.o vmm/x86/acpi.o vmm/x86/acpi_cpus.o vmm/x86/aml.o \
 	vmm/x86/loader.o vmm/x86/fdt.o \
 	vmm/x86/mptable.o vmm/x86/cpuid.o vmm/x86/cpuid_json.o vmm/x86/cpuid_check.o vmm/x86/cpu_features.o vmm/x86/cpu_model.o \
-	vmm/x86/vcpu_state.o vmm/x86/vcpu_fields.o vmm/x86/vcpu_msrs.o \
+	vmm/x86/vcpu_state.o vmm/x86/vcpu_tsc.o vmm/x86/vcpu_fields.o vmm/x86/vcpu_msrs.o \
 	vmm/x86/vcpu_fresh.o \
 	vmm/x86/regs.o vmm/x86/msr.o vmm/x86/vm_state.o vmm/x86/crash.o
 DEVICES := devices/device.o devices/serial.o devices/rtc.o devices/i8042.o \
@@ -81,7 +81,7 @@ VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o \
 	virtio/backend/disk_change.o virtio/backend/disk_trim.o
 MIGRATE := migrate/phase.o migrate/dirty.o migrate/source.o migrate/source_greet.o \
 	migrate/source_precopy.o migrate/source_switch.o migrate/source_postcopy.o \
-	migrate/source_return.o migrate/source_timeline.o \
+	migrate/source_send.o migrate/source_return.o migrate/source_timeline.o \
 	migrate/state.o migrate/stats.o migrate/crc32c.o migrate/wire.o migrate/wire_put.o \
 	migrate/wire_get.o migrate/frame.o migrate/chan.o migrate/chan_addr.o \
 	migrate/chan_socket.o migrate/chan_listen.o migrate/chan_exec.o migrate/chan_file.o \

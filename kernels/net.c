@@ -68,38 +68,19 @@ static uint64_t ticks(void)
 
 static void offer(unsigned queue, uint16_t slot)
 {
-	struct virtio_queue *q = &net.dev.queue[queue];
-
-	q->avail[2 + q->avail_idx % q->size] = slot;
-	barrier();
-	q->avail[1] = ++q->avail_idx;
+	virtio_slot_offer(&net.dev.queue[queue], slot);
 }
 
 /* Interrupts of the receive queue only: sent frames are looked for. */
 static void arm(unsigned queue)
 {
-	struct virtio_queue *q = &net.dev.queue[queue];
-
-	q->avail[0] = queue == TX;
-	q->avail[2 + q->size] =
-		(uint16_t)(queue == TX ? q->used_idx - 1 : q->used_idx);
-	barrier_full();
+	virtio_slot_arm(&net.dev.queue[queue], queue != TX);
 }
 
 static bool take(unsigned queue, uint16_t *ret_slot, uint32_t *ret_len)
 {
-	struct virtio_queue *q = &net.dev.queue[queue];
-	const volatile uint32_t *used = (const volatile uint32_t *)&q->used[2];
-
-	barrier();
-	if (q->used[1] == q->used_idx)
-		return false;
-	barrier();
-	*ret_slot = (uint16_t)(used[2 * (q->used_idx % q->size)] % SLOTS);
-	*ret_len = used[2 * (q->used_idx % q->size) + 1];
-	q->used_idx++;
-	arm(queue);
-	return true;
+	return virtio_slot_take(
+		&net.dev.queue[queue], SLOTS, queue != TX, ret_slot, ret_len);
 }
 
 /* Room for a frame to send; waits for it. */

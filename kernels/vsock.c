@@ -94,38 +94,19 @@ static uint64_t ticks(void)
 
 static void offer(unsigned queue, uint16_t slot)
 {
-	struct virtio_queue *q = &vs.dev.queue[queue];
-
-	q->avail[2 + q->avail_idx % q->size] = slot;
-	barrier();
-	q->avail[1] = ++q->avail_idx;
+	virtio_slot_offer(&vs.dev.queue[queue], slot);
 }
 
 /* Interrupts of the receive queue only. */
 static void arm(unsigned queue)
 {
-	struct virtio_queue *q = &vs.dev.queue[queue];
-
-	q->avail[0] = queue != RX;
-	q->avail[2 + q->size] =
-		(uint16_t)(queue != RX ? q->used_idx - 1 : q->used_idx);
-	barrier_full();
+	virtio_slot_arm(&vs.dev.queue[queue], queue == RX);
 }
 
 static bool take(unsigned queue, uint16_t *ret_slot, uint32_t *ret_len)
 {
-	struct virtio_queue *q = &vs.dev.queue[queue];
-	const volatile uint32_t *used = (const volatile uint32_t *)&q->used[2];
-
-	barrier();
-	if (q->used[1] == q->used_idx)
-		return false;
-	barrier();
-	*ret_slot = (uint16_t)(used[2 * (q->used_idx % q->size)] % SLOTS);
-	*ret_len = used[2 * (q->used_idx % q->size) + 1];
-	q->used_idx++;
-	arm(queue);
-	return true;
+	return virtio_slot_take(
+		&vs.dev.queue[queue], SLOTS, queue == RX, ret_slot, ret_len);
 }
 
 /* ---- user mode: packets --------------------------------------------------*/

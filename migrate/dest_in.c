@@ -251,9 +251,8 @@ static int one_frame(struct dest *d, struct error *err)
 	if (d->idle_frames > DEST_IDLE_FRAMES)
 		return error_set(err, -EPROTO,
 			"%u frames in a row brought no page", d->idle_frames);
-	atomic_fetch_add_explicit(&d->stats.bytes,
-		WIRE_HEADER_BYTES + h.meta_len + h.data_len,
-		memory_order_relaxed);
+	migrate_count(
+		&d->stats.bytes, WIRE_HEADER_BYTES + h.meta_len + h.data_len);
 	return obey(d, &h, state, err);
 }
 

@@ -25,11 +25,6 @@
 
 #define BOUNCE_BYTES (DEST_CHUNK * (size_t)GUESTMEM_PAGE)
 
-static void count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 static int bounce_init(uint8_t **ret_bounce)
 {
 	void *p = mmap(NULL, BOUNCE_BYTES, PROT_READ | PROT_WRITE,
@@ -109,7 +104,7 @@ static int request(void *opaque, uint64_t page, uint32_t pages)
 
 	if (r.count > WIRE_REQUEST_MAX)
 		r.count = WIRE_REQUEST_MAX;
-	count(&d->stats.pages_requested, r.count);
+	migrate_count(&d->stats.pages_requested, r.count);
 	pthread_mutex_lock(&d->urgent.lock);
 	d->request[d->requests++ % DEST_REQUESTS] = r;
 	pthread_mutex_unlock(&d->urgent.lock);
@@ -164,7 +159,8 @@ static int urgent_frame(struct dest *d, struct error *err)
 	code = frame_recv_meta(c->chan, &h, &c->in, &c->in_seq, err);
 	if (code < 0)
 		return code;
-	count(&d->stats.bytes, WIRE_HEADER_BYTES + h.meta_len + h.data_len);
+	migrate_count(
+		&d->stats.bytes, WIRE_HEADER_BYTES + h.meta_len + h.data_len);
 	return dest_place(d, c, d->urgent_bounce, &h, err);
 }
 
@@ -244,8 +240,8 @@ int dest_place(struct dest *d, struct dest_conn *conn, uint8_t *bounce,
 				"place guest pages (error %d)", -code);
 		full += n;
 	}
-	count(&d->stats.pages_full, full);
-	count(&d->stats.pages_zero, pages - full);
+	migrate_count(&d->stats.pages_full, full);
+	migrate_count(&d->stats.pages_zero, pages - full);
 	return 0;
 }
 

@@ -137,10 +137,8 @@ int dest_ram_pages(
 	if (code < 0)
 		return error_errno(err, code, "%s: read %u pages",
 			chan_name(d->main.chan), full);
-	atomic_fetch_add_explicit(
-		&d->stats.pages_full, full, memory_order_relaxed);
-	atomic_fetch_add_explicit(
-		&d->stats.pages_zero, count - full, memory_order_relaxed);
+	migrate_count(&d->stats.pages_full, full);
+	migrate_count(&d->stats.pages_zero, count - full);
 	return 0;
 }
 
@@ -182,8 +180,7 @@ int dest_ram_discard(
 		if (code < 0)
 			return code;
 		forget(d, r.page, r.count);
-		atomic_fetch_add_explicit(&d->stats.pages_discarded, r.count,
-			memory_order_relaxed);
+		migrate_count(&d->stats.pages_discarded, r.count);
 	}
 	return 0;
 }

@@ -98,8 +98,7 @@ static int place(
 		return fail(l, &err);
 	}
 	if (l->stats)
-		atomic_fetch_add_explicit(
-			&l->stats->pages_full, count, memory_order_relaxed);
+		migrate_count(&l->stats->pages_full, count);
 	return 0;
 }
 
@@ -122,8 +121,7 @@ static int request(void *opaque, uint64_t page, uint32_t count)
 
 	atomic_fetch_add(&l->serving, 1);
 	if (l->stats)
-		atomic_fetch_add_explicit(
-			&l->stats->pages_requested, 1, memory_order_relaxed);
+		migrate_count(&l->stats->pages_requested, 1);
 	/* A bad neighbour must not fail the page that somebody waits for. */
 	if (count > 1 && read_pages(l, page, count, buf, &ignored) == 0)
 		code = place(l, page, count, buf);

@@ -372,11 +372,9 @@ static int place(
 		at += n;
 	}
 	if (p->stats) {
-		atomic_fetch_add_explicit(
-			&p->stats->pages_placed, placed, memory_order_relaxed);
+		migrate_count(&p->stats->pages_placed, placed);
 		if (code == 0)
-			atomic_fetch_add_explicit(&p->stats->pages_again,
-				count - placed, memory_order_relaxed);
+			migrate_count(&p->stats->pages_again, count - placed);
 	}
 	/* Also those that had been there: their own wake may have come before
 	 * the one who waits. */

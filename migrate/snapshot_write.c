@@ -170,11 +170,6 @@ static bool cancelled(const struct writer *w)
 	return w->opt && w->opt->cancel && atomic_load(w->opt->cancel);
 }
 
-static void count(_Atomic uint64_t *counter, uint64_t n)
-{
-	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
-}
-
 static int write_run(struct writer *w, uint64_t page, uint32_t n)
 {
 	struct migrate_stats *stats = w->opt ? w->opt->stats : NULL;
@@ -182,8 +177,8 @@ static int write_run(struct writer *w, uint64_t page, uint32_t n)
 	if (n == 0)
 		return 0;
 	if (stats) {
-		count(&stats->pages_full, n);
-		count(&stats->bytes, (uint64_t)n * SNAPSHOT_PAGE);
+		migrate_count(&stats->pages_full, n);
+		migrate_count(&stats->bytes, (uint64_t)n * SNAPSHOT_PAGE);
 	}
 	return fileio_submit(&w->io, w->what->gm->base + page * SNAPSHOT_PAGE,
 		w->layout.pages_at + page * SNAPSHOT_PAGE, n * SNAPSHOT_PAGE);
@@ -224,7 +219,7 @@ static void count_zero(struct writer *w)
 		return;
 	for (i = 0; i < (n + 63) / 64; i++)
 		full += (uint64_t)__builtin_popcountll(w->bitmap[i]);
-	count(&w->opt->stats->pages_zero, n - full);
+	migrate_count(&w->opt->stats->pages_zero, n - full);
 }
 
 static int write_ram(struct writer *w, struct error *err)
@@ -305,7 +300,7 @@ static int write_head(struct writer *w, struct error *err)
 	if (code < 0)
 		return error_errno(err, code, "%s: write state", w->path);
 	if (w->opt && w->opt->stats)
-		count(&w->opt->stats->bytes, w->head_bytes);
+		migrate_count(&w->opt->stats->bytes, w->head_bytes);
 	return 0;
 }
 

@@ -434,10 +434,11 @@ void source_set_limits(
 	struct source *s, uint64_t bandwidth, uint64_t max_downtime_ns)
 {
 	pthread_mutex_lock(&s->lock);
-	if (bandwidth != 0)
+	if (bandwidth != SOURCE_KEEP)
 		s->bandwidth = bandwidth;
-	if (max_downtime_ns != 0)
-		s->max_downtime_ns = max_downtime_ns;
+	if (max_downtime_ns != SOURCE_KEEP)
+		s->max_downtime_ns =
+			max_downtime_ns ? max_downtime_ns : SOURCE_DOWNTIME_NS;
 	pthread_cond_broadcast(&s->cond);
 	pthread_mutex_unlock(&s->lock);
 }

@@ -74,7 +74,9 @@ int source_start(const struct source_options *opt,
 int source_switch(struct source *source);
 /* Give up, unless COMMIT was written.  0, or -EALREADY when it is too late. */
 int source_cancel(struct source *source);
-/* Change limits while it runs; 0 leaves one as it is. */
+/* Change limits while it runs; SOURCE_KEEP leaves one as it is, 0 means what it
+ * means in struct source_options. */
+#define SOURCE_KEEP UINT64_MAX
 void source_set_limits(
 	struct source *source, uint64_t bandwidth, uint64_t max_downtime_ns);
 

@@ -187,8 +187,7 @@ static int push_all(struct source *s, struct error *err)
 		if (s->opt.push_bandwidth != 0)
 			source_bucket_take(&s->bucket, n * GUESTMEM_PAGE,
 				s->opt.push_bandwidth, source_now_ns());
-		atomic_fetch_add_explicit(
-			&s->stats.pages_background, n, memory_order_relaxed);
+		migrate_count(&s->stats.pages_background, n);
 		source_sample(s, false);
 	}
 	return 0;
@@ -230,8 +229,7 @@ static int answer(struct source *s, struct source_conn *c,
 	s->hint = end < s->pages ? end : 0;
 	/* The page that somebody waits for is the first one. */
 	if (n == 0 || page[0] != req->page)
-		atomic_fetch_add_explicit(
-			&s->stats.pages_duplicate, 1, memory_order_relaxed);
+		migrate_count(&s->stats.pages_duplicate, 1);
 	if (n == 0)
 		return 0;
 	if (c == &s->urgent) {
@@ -242,8 +240,7 @@ static int answer(struct source *s, struct source_conn *c,
 	}
 	code = source_send_urgent(s, c, page, n, err);
 	if (code == 0)
-		atomic_fetch_add_explicit(
-			&s->stats.pages_requested, n, memory_order_relaxed);
+		migrate_count(&s->stats.pages_requested, n);
 	return code;
 }
 

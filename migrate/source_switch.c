@@ -50,8 +50,7 @@ static int discard_flush(struct source *s, struct discard *d, struct error *err)
 		return error_errno(err, code, "frame of discards");
 	}
 	code = source_send(s, c, err);
-	atomic_fetch_add_explicit(
-		&s->stats.pages_discarded, d->pages, memory_order_relaxed);
+	migrate_count(&s->stats.pages_discarded, d->pages);
 	d->ranges = 0;
 	d->pages = 0;
 	return code;

@@ -41,10 +41,9 @@ void migrate_stats_fault(struct migrate_stats *s, uint64_t ns)
 
 	if (bucket >= MIGRATE_BUCKETS)
 		bucket = MIGRATE_BUCKETS - 1;
-	atomic_fetch_add_explicit(&s->faults, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&s->fault_ns, ns, memory_order_relaxed);
-	atomic_fetch_add_explicit(
-		&s->fault_bucket[bucket], 1, memory_order_relaxed);
+	migrate_count(&s->faults, 1);
+	migrate_count(&s->fault_ns, ns);
+	migrate_count(&s->fault_bucket[bucket], 1);
 }
 
 /* Nothing is put when an end of the span is not known. */

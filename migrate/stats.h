@@ -64,6 +64,11 @@ struct migrate_stats {
 	_Atomic uint64_t pages_placed, pages_again;
 };
 
+static inline void migrate_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
 /* Add @ns to the histogram. */
 void migrate_stats_fault(struct migrate_stats *s, uint64_t ns);
 

@@ -39,7 +39,7 @@ const struct control_arg commands_migrate_args[] = {
 
 const struct control_arg commands_migrate_set_args[] = {
 	{"max_downtime_ms", "integer", false, "goal of precopy"},
-	{"bandwidth", "integer", false, "of precopy, bytes/s"},
+	{"bandwidth", "integer", false, "of precopy, bytes/s; 0: no limit"},
 	{.name = NULL},
 };
 
@@ -234,7 +234,7 @@ int commands_migrate_set(void *opaque, struct control *control, json_t *args,
 	json_t **ret_data, struct error *err)
 {
 	struct commands *commands = opaque;
-	uint64_t bandwidth = 0, downtime_ms = 0;
+	uint64_t bandwidth = SOURCE_KEEP, downtime_ms = SOURCE_KEEP;
 	int code;
 
 	code = get_number(args, "bandwidth", INT64_MAX, &bandwidth, err);
@@ -243,8 +243,10 @@ int commands_migrate_set(void *opaque, struct control *control, json_t *args,
 			&downtime_ms, err);
 	if (code < 0)
 		return code;
-	return mover_set_limits(
-		commands->mover, bandwidth, downtime_ms * 1000000, err);
+	return mover_set_limits(commands->mover, bandwidth,
+		downtime_ms == SOURCE_KEEP ? SOURCE_KEEP
+					   : downtime_ms * 1000000,
+		err);
 }
 
 static int get_after(

@@ -14,6 +14,7 @@
 
 #include "vmm/config_list.h"
 #include "vmm/config_values.h"
+#include "vmm/config_whole.h"
 #include "vmm/error.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -437,110 +438,6 @@ static int take_option(
 	return ret < 0 ? ret : keep_words(cfg, opt, value, used, err);
 }
 
-static int check_iothreads(const struct config *cfg, struct error *err)
-{
-	unsigned i;
-	int wanted;
-
-	for (i = 0; i < cfg->disks; i++) {
-		wanted = cfg->disk[i].iothread;
-		if (wanted >= (int)cfg->iothreads)
-			return error_set(err, -EINVAL,
-				"--disk iothread=%d: disk %u wants an I/O "
-				"thread that is not there (give --iothread %d, "
-				"they count from 0)",
-				wanted, i, wanted + 1);
-	}
-	for (i = 0; i < cfg->nets; i++) {
-		wanted = cfg->net[i].iothread;
-		if (wanted >= (int)cfg->iothreads)
-			return error_set(err, -EINVAL,
-				"--net iothread=%d: network %u wants an I/O "
-				"thread that is not there (give --iothread %d, "
-				"they count from 0)",
-				wanted, i, wanted + 1);
-	}
-	wanted = cfg->vsock.iothread;
-	if (cfg->vsock.path && wanted >= (int)cfg->iothreads)
-		return error_set(err, -EINVAL,
-			"--vsock iothread=%d: there is no such I/O thread "
-			"(give --iothread %d, they count from 0)",
-			wanted, wanted + 1);
-	return 0;
-}
-
-/* Disks and networks that name no I/O thread get one in turn. */
-static void spread_devices(struct config *cfg)
-{
-	unsigned i, next = 0;
-
-	if (cfg->iothreads == 0)
-		return;
-	for (i = 0; i < cfg->disks; i++)
-		if (cfg->disk[i].iothread < 0)
-			cfg->disk[i].iothread = (int)(next++ % cfg->iothreads);
-	for (i = 0; i < cfg->nets; i++)
-		if (cfg->net[i].iothread < 0)
-			cfg->net[i].iothread = (int)(next++ % cfg->iothreads);
-	if (cfg->vsock.path && cfg->vsock.iothread < 0)
-		cfg->vsock.iothread = (int)(next++ % cfg->iothreads);
-}
-
-/* What a name gives must not change when another name is given elsewhere: it
- * becomes one of the words. */
-static int name_nets(struct config *cfg)
-{
-	unsigned i, net = 0;
-	uint8_t *mac;
-	int ret = 0;
-
-	for (i = 0; ret == 0 && i < cfg->words.count; i++) {
-		if (strncmp(cfg->words.word[i], "--net=", 6) != 0)
-			continue;
-		mac = cfg->net[net].mac;
-		if (!cfg->net[net].have_mac) {
-			config_net_default_mac(cfg->name, net, mac);
-			ret = words_extend(&cfg->words, i,
-				",mac=%02x:%02x:%02x:%02x:%02x:%02x", mac[0],
-				mac[1], mac[2], mac[3], mac[4], mac[5]);
-			cfg->net[net].have_mac = true;
-		}
-		net++;
-	}
-	return ret;
-}
-
-/* What only the whole can tell. */
-static int check_whole(const struct config *cfg, struct error *err)
-{
-	if (!cfg->kernel && !cfg->dump_dtb)
-		return error_set(err, -EINVAL,
-			"--kernel: none is given (give --kernel FILE, a "
-			"bzImage or an ELF kernel)");
-	if (cfg->dump_dtb && cfg->dry_run)
-		return error_set(err, -EINVAL,
-			"--dry-run and --dump-dtb exclude each other (give "
-			"one)");
-	if (cfg->serial.kind == CONFIG_CHAR_STDIO &&
-		cfg->console.kind == CONFIG_CHAR_STDIO)
-		return error_set(err, -EINVAL,
-			"--console stdio: --serial uses stdio already (add "
-			"--serial none or --serial file=FILE)");
-	if (cfg->serial.kind == CONFIG_CHAR_FILE &&
-		cfg->console.kind == CONFIG_CHAR_FILE &&
-		strcmp(cfg->serial.path, cfg->console.path) == 0)
-		return error_set(err, -EINVAL,
-			"--console file=%.160s: --serial writes there already "
-			"(give another file)",
-			cfg->console.path);
-	if (cfg->balloon.bytes > cfg->memory.size)
-		return error_set(err, -EINVAL,
-			"--balloon: %" PRIu64 " MiB are more than the guest's "
-			"%" PRIu64 " MiB (give less, or more with -m)",
-			cfg->balloon.bytes >> 20, cfg->memory.size >> 20);
-	return check_iothreads(cfg, err);
-}
-
 /* A message is one line whatever was on the command line. */
 static void keep_one_line(struct error *err)
 {
@@ -567,7 +464,7 @@ static int parse_words(
 		argc -= used;
 		argv += used;
 	}
-	return check_whole(cfg, err);
+	return config_whole_check(cfg, err);
 }
 
 int config_parse_run(
@@ -580,13 +477,13 @@ int config_parse_run(
 	if (ret == 0 && !cfg->append)
 		ret = config_set_text(&cfg->append, "");
 	if (ret == 0)
-		ret = name_nets(cfg);
+		ret = config_whole_name_nets(cfg);
 	if (ret == -ENOMEM)
 		return error_errno(err, ret, "command line");
 	if (ret < 0)
 		keep_one_line(err);
 	else
-		spread_devices(cfg);
+		config_whole_spread(cfg);
 	return ret;
 }
 

@@ -80,8 +80,10 @@ static int open_char(struct vm *vm, const char *what,
 		*ret_out = STDOUT_FILENO;
 	} else if (cfg->kind == CONFIG_CHAR_FILE) {
 		assert(vm->host_fds < VM_HOST_FDS_MAX);
+		/* A guest that comes from elsewhere goes on writing. */
 		*ret_out = open(cfg->path,
-			O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY,
+			O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY |
+				(vm->cfg->incoming ? O_APPEND : O_TRUNC),
 			0666);
 		if (*ret_out < 0)
 			return error_errno(err, -errno,

@@ -81,6 +81,7 @@ int mover_receive(struct mover *m, struct dest *dest, struct error *err)
 
 	m->dest = dest;
 	mover_keep_pages(m, true);
+	vm_migrate_expect(m->guest);
 	mover_set_place(m, MOVER_ARRIVING);
 	code = dest_start(dest, &guest, dest_done, m, err);
 	if (code < 0)
@@ -100,10 +101,15 @@ static void drop_file(struct mover *m)
 
 static void look_at_lazy(void *opaque)
 {
+	struct error err = {.text = ""};
 	struct mover *m = opaque;
 
-	struct error err = {.text = ""};
-
+	/* A snapshot or a migration under way reads through it, and fails by
+	 * itself; its end wants to find the place as it was. */
+	if (m->place != MOVER_HERE) {
+		look_in(m, LOOK_NS);
+		return;
+	}
 	if (snapshot_lazy_failed(m->lazy)) {
 		snapshot_lazy_error(m->lazy, &err);
 		log_error("restore: %s; vCPUs that touch what is missing stop "
@@ -113,8 +119,7 @@ static void look_at_lazy(void *opaque)
 		mover_set_place(m, MOVER_LOST_PAGES);
 		return;
 	}
-	/* A snapshot under way reads through it. */
-	if (snapshot_lazy_done(m->lazy) && m->place == MOVER_HERE) {
+	if (snapshot_lazy_done(m->lazy)) {
 		drop_file(m);
 		mover_keep_pages(m, false);
 		return;
@@ -126,7 +131,6 @@ static int load_pages(struct mover *m, bool lazy, struct error *err)
 {
 	struct guestmem *gm = vm_guestmem(m->vm);
 	struct snapshot_options opt = {.stats = &m->in_stats};
-
 	struct lazy *l;
 	int code;
 

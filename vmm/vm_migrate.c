@@ -108,6 +108,11 @@ int vm_migrate_take_back(struct vm_migrate *m, struct error *err)
 
 /* ---- destination ---- */
 
+void vm_migrate_expect(struct vm_migrate *m)
+{
+	m->vm->away = true;
+}
+
 static void load_here(void *opaque)
 {
 	struct order *o = opaque;
@@ -148,6 +153,7 @@ static void run_here(void *opaque)
 	struct order *o = opaque;
 	struct vm *vm = o->m->vm;
 
+	vm->away = false;
 	vm->user_paused = o->paused;
 	if (!o->paused)
 		vm_resume(vm);

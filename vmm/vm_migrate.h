@@ -20,6 +20,10 @@ int vm_migrate_create(
 void vm_migrate_destroy(struct vm_migrate *m); /* NULL is allowed */
 struct migrate_guest vm_migrate_guest(struct vm_migrate *m);
 
+/* The guest is to come: what it has asked for and not yet got (a reset, an end)
+ * is the source's to act upon until run().  Owner's thread. */
+void vm_migrate_expect(struct vm_migrate *m);
+
 /* Undo stop() by the user's decision.  Owner's thread.  0 or -errno. */
 int vm_migrate_take_back(struct vm_migrate *m, struct error *err);
 

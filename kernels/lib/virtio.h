@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "kernels/lib/io.h"
+
 #define VIRTIO_MAX    16u /* devices of one guest */
 #define VIRTIO_QUEUES 5u  /* of one device that we use */
 #define VIRTIO_DEPTH  64u /* descriptors of one queue, at most */
@@ -128,5 +130,41 @@ uint8_t virtio_config8(const struct virtio_device *dev, unsigned offset);
 uint32_t virtio_config32(const struct virtio_device *dev, unsigned offset);
 void virtio_set_config32(
 	const struct virtio_device *dev, unsigned offset, uint32_t value);
+
+/* ---- rings whose buffers stay where they are: user mode, no call out ---- */
+
+/* Give the device slot @slot, whose descriptor is filled in for good. */
+static inline void virtio_slot_offer(struct virtio_queue *q, uint16_t slot)
+{
+	q->avail[2 + q->avail_idx % q->size] = slot;
+	barrier();
+	q->avail[1] = ++q->avail_idx;
+}
+
+/* Say whether the next used slot shall interrupt. */
+static inline void virtio_slot_arm(struct virtio_queue *q, bool interrupt)
+{
+	q->avail[0] = !interrupt;
+	q->avail[2 + q->size] =
+		(uint16_t)(interrupt ? q->used_idx : q->used_idx - 1);
+	barrier_full();
+}
+
+/* The next used slot, below @slots whatever the device says; false: none. */
+static inline bool virtio_slot_take(struct virtio_queue *q, uint16_t slots,
+	bool interrupt, uint16_t *ret_slot, uint32_t *ret_len)
+{
+	const volatile uint32_t *used = (const volatile uint32_t *)&q->used[2];
+
+	barrier();
+	if (q->used[1] == q->used_idx)
+		return false;
+	barrier();
+	*ret_slot = (uint16_t)(used[2 * (q->used_idx % q->size)] % slots);
+	*ret_len = used[2 * (q->used_idx % q->size) + 1];
+	q->used_idx++;
+	virtio_slot_arm(q, interrupt);
+	return true;
+}
 
 #endif

@@ -16,6 +16,7 @@
 #include "loop/loop.h"
 #include "migrate/phase.h"
 #include "migrate/state.h"
+#include "tests/fuzz/script.h"
 #include "tests/lib/vdriver.h"
 #include "virtio/balloon.h"
 #include "vmm/log.h"
@@ -26,20 +27,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct script {
-	const uint8_t *pos, *end;
-};
-
 static struct migrate_phases phases[KINDS];
-
-static uint32_t take(struct script *s, unsigned bytes)
-{
-	uint32_t v = 0;
-
-	while (bytes-- > 0 && s->pos < s->end)
-		v = v << 8 | *s->pos++;
-	return v;
-}
 
 static struct vbench *bench(unsigned kind)
 {
@@ -126,16 +114,6 @@ static void pages(struct vbench *b, struct script *s)
 	vd_add(b, q, &buf, 1);
 }
 
-static void ram(struct vbench *b, struct script *s)
-{
-	uint32_t at = 2 * take(s, 2), n = take(s, 1);
-
-	if (n > (size_t)(s->end - s->pos))
-		n = (uint32_t)(s->end - s->pos);
-	memcpy(b->gm.base + at, s->pos, n);
-	s->pos += n;
-}
-
 static void check_unused(void *opaque, uint64_t gpa, uint64_t len)
 {
 	const struct vbench *b = opaque;
@@ -154,18 +132,6 @@ static void migration(struct vbench *b, unsigned kind, uint32_t what)
 	};
 
 	migrate_publish(&phases[kind], &info);
-}
-
-static void move(struct vbench *b)
-{
-	struct state_writer w;
-	int rc;
-
-	vbench_save(b, &w);
-	rc = vbench_load(b, &w, NULL);
-	assert(rc == 0);
-	state_writer_fini(&w);
-	b->dev->ops->resume(b->dev);
 }
 
 static void inhibit(struct vbench *b, bool on)

@@ -18,6 +18,7 @@
 #include "devices/device.h"
 #include "loop/loop.h"
 #include "migrate/state.h"
+#include "tests/fuzz/script.h"
 #include "tests/lib/vdriver.h"
 #include "virtio/backend/bucket.h"
 #include "virtio/blk.h"
@@ -29,19 +30,6 @@
 #define IMAGE (1u << 20)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct script {
-	const uint8_t *pos, *end;
-};
-
-static uint32_t take(struct script *s, unsigned bytes)
-{
-	uint32_t v = 0;
-
-	while (bytes-- > 0 && s->pos < s->end)
-		v = v << 8 | *s->pos++;
-	return v;
-}
 
 static struct bucket_group limits;
 
@@ -131,31 +119,6 @@ static void chain(struct vbench *b, struct script *s)
 			.writable = what >> i & 1,
 		};
 	vd_add(b, q, buf, n);
-}
-
-static void ram(struct vbench *b, struct script *s)
-{
-	uint32_t at = 2 * take(s, 2), n = take(s, 1);
-
-	if (n > (size_t)(s->end - s->pos))
-		n = (uint32_t)(s->end - s->pos);
-	memcpy(b->gm.base + at, s->pos, n);
-	s->pos += n;
-}
-
-static void move(struct vbench *b)
-{
-	struct state_writer w, again;
-	int rc;
-
-	vbench_save(b, &w);
-	rc = vbench_load(b, &w, NULL);
-	assert(rc == 0);
-	vbench_save(b, &again);
-	assert(w.len == again.len && memcmp(w.buf, again.buf, w.len) == 0);
-	state_writer_fini(&w);
-	state_writer_fini(&again);
-	b->dev->ops->resume(b->dev);
 }
 
 static void step(struct vbench *b, struct script *s)

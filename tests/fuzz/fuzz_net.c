@@ -17,6 +17,7 @@
 #include "loop/loop.h"
 #include "migrate/state.h"
 #include "tests/lib/fake_net.h"
+#include "tests/fuzz/script.h"
 #include "tests/lib/vdriver.h"
 #include "virtio/net.h"
 #include "vmm/log.h"
@@ -27,19 +28,6 @@
 #define BACKLOG 64u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct script {
-	const uint8_t *pos, *end;
-};
-
-static uint32_t take(struct script *s, unsigned bytes)
-{
-	uint32_t v = 0;
-
-	while (bytes-- > 0 && s->pos < s->end)
-		v = v << 8 | *s->pos++;
-	return v;
-}
 
 static struct fake_net *fakes[KINDS];
 
@@ -99,16 +87,6 @@ static void chain(struct vbench *b, struct script *s)
 	vd_add(b, q, buf, n);
 }
 
-static void ram(struct vbench *b, struct script *s)
-{
-	uint32_t at = 2 * take(s, 2), n = take(s, 1);
-
-	if (n > (size_t)(s->end - s->pos))
-		n = (uint32_t)(s->end - s->pos);
-	memcpy(b->gm.base + at, s->pos, n);
-	s->pos += n;
-}
-
 static void arrive(struct fake_net *f, struct script *s)
 {
 	static const uint8_t bytes[FAKE_NET_BYTES];
@@ -119,18 +97,6 @@ static void arrive(struct fake_net *f, struct script *s)
 		len = FAKE_NET_BYTES - (len & 0xff);
 	if (fake_net_waiting(f, q) < BACKLOG)
 		fake_net_push(f, q, bytes, len);
-}
-
-static void move(struct vbench *b)
-{
-	struct state_writer w;
-	int rc;
-
-	vbench_save(b, &w);
-	rc = vbench_load(b, &w, NULL);
-	assert(rc == 0);
-	state_writer_fini(&w);
-	b->dev->ops->resume(b->dev);
 }
 
 static void step(struct vbench *b, struct fake_net *f, struct script *s)

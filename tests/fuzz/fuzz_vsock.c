@@ -22,6 +22,7 @@
 #include "devices/device.h"
 #include "loop/loop.h"
 #include "migrate/state.h"
+#include "tests/fuzz/script.h"
 #include "tests/lib/vdriver.h"
 #include "virtio/vsock_private.h"
 #include "vmm/error.h"
@@ -36,25 +37,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct script {
-	const uint8_t *pos, *end;
-};
-
 /* The host: our clients, and what came for PORT. */
 static struct host {
 	char folder[40], path[64];
 	struct unix_listener listener;
 	int fd[CLIENTS]; /* -1: none */
 } host;
-
-static uint32_t take(struct script *s, unsigned bytes)
-{
-	uint32_t v = 0;
-
-	while (bytes-- > 0 && s->pos < s->end)
-		v = v << 8 | *s->pos++;
-	return v;
-}
 
 static void remove_folder(void)
 {
@@ -191,28 +179,6 @@ static void packet(struct vbench *b, struct script *s)
 	vd_add(b, VSOCK_TX, buf, parts);
 	vd_kick(b, VSOCK_TX);
 	loop_poll(b->loop, false);
-}
-
-static void ram(struct vbench *b, struct script *s)
-{
-	uint32_t at = 2 * take(s, 2), n = take(s, 1);
-
-	if (n > (size_t)(s->end - s->pos))
-		n = (uint32_t)(s->end - s->pos);
-	memcpy(b->gm.base + at, s->pos, n);
-	s->pos += n;
-}
-
-static void move(struct vbench *b)
-{
-	struct state_writer w;
-	int rc;
-
-	vbench_save(b, &w);
-	rc = vbench_load(b, &w, NULL);
-	assert(rc == 0);
-	state_writer_fini(&w);
-	b->dev->ops->resume(b->dev);
 }
 
 /* ---- the host ---- */

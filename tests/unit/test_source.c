@@ -379,7 +379,7 @@ static enum peer_deed hurry_at(
 
 	if (type == WIRE_PAGES && p->frames[type] == 1) {
 		if (r->nth == 1)
-			source_set_limits(r->source, UINT64_C(1) << 40, 0);
+			source_set_limits(r->source, 0, SOURCE_KEEP);
 		else
 			source_switch(r->source);
 	}
