@@ -45,7 +45,7 @@ LOOP := loop/loop.o loop/bh.o loop/notify.o loop/timer.o loop/handlers.o \
 	loop/uring.o loop/polling.o loop/trace.o loop/replay.o loop/pool.o \
 	loop/thread.o
 VMM := vmm/error.o vmm/log.o vmm/config.o vmm/config_json.o \
-	vmm/config_list.o vmm/config_whole.o vmm/config_values.o vmm/config_net.o vmm/config_disk.o vmm/config_balloon.o vmm/config_vsock.o vmm/config_cpus.o vmm/config_cpu.o vmm/check_native.o vmm/check_host.o \
+	vmm/config_list.o vmm/config_whole.o vmm/config_values.o vmm/config_net.o vmm/config_disk.o vmm/config_balloon.o  vmm/config_vsock.o vmm/config_cpus.o vmm/config_cpu.o vmm/check_native.o vmm/check_host.o \
 	vmm/help.o vmm/dump_dtb.o \
 	vmm/check.o vmm/kvm.o vmm/vm.o vmm/loops.o vmm/vm_save.o vmm/machine.o vmm/machine_cpus.o vmm/machine_devices.o vmm/machine_net.o vmm/machine_disk.o vmm/guestmem.o vmm/bus.o \
 	vmm/irq.o vmm/vcpu.o vmm/vcpu_park.o vmm/hotplug.o \
@@ -80,7 +80,7 @@ VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o \
 	virtio/backend/disk_pool.o virtio/backend/disk_uring.o \
 	virtio/backend/disk_change.o virtio/backend/disk_trim.o
 MIGRATE := migrate/phase.o migrate/dirty.o migrate/source.o migrate/source_greet.o \
-	migrate/source_precopy.o migrate/source_switch.o migrate/source_postcopy.o \
+	migrate/source_precopy.o  migrate/source_switch.o migrate/source_postcopy.o \
 	migrate/source_send.o migrate/source_return.o migrate/source_timeline.o \
 	migrate/state.o migrate/stats.o migrate/crc32c.o migrate/wire.o migrate/wire_put.o \
 	migrate/wire_get.o migrate/frame.o migrate/chan.o migrate/chan_addr.o \
@@ -88,7 +88,7 @@ MIGRATE := migrate/phase.o migrate/dirty.o migrate/source.o migrate/source_greet
 	migrate/chan_mem.o \
 	migrate/dest.o migrate/dest_end.o migrate/dest_states.o migrate/dest_in.o \
 	migrate/dest_ram.o migrate/dest_postcopy.o migrate/dest_door.o \
-	migrate/zero.o migrate/uffd.o migrate/pager.o migrate/pager_fault.o \
+	migrate/zero.o  migrate/uffd.o migrate/pager.o migrate/pager_fault.o \
 	migrate/touched.o migrate/fileio.o migrate/snapshot_format.o \
 	migrate/snapshot_write.o migrate/snapshot_read.o migrate/lazy.o
 
@@ -98,20 +98,23 @@ MAIN := vmm/main.o
 # ---- tests ---------------------------------------------------------------
 
 # tests/unit: cmocka, no privileges.  tests/kvm: /dev/kvm and kernels/.
-UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire chan \
-	loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress \
-	loop_uring loop_polling loop_thread loop_events loop_interleave \
-	image boot_bzimage boot_elf boot_tables reset_vector cpuid cpu_model cpuid_json acpi fdt \
-	iov virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console \
-	bucket config_vsock virtio_vsock virtio_vsock_state virtio_net virtio_net_ctrl virtio_net_state tap user_net config_net config_balloon \
-	virtio_balloon virtio_balloon_queues virtio_balloon_hint virtio_balloon_stats virtio_balloon_state \
-	virtio_state virtio_thread disk disk_faults disk_ends disk_trim virtio_blk_trim virtio_blk_flow config_disk \
-	uart charfd serial rtc i8042 cpu_hotplug config_cpus power debug_exit pvpanic terminal \
-	pager snapshot snapshot_crash lazy \
-	control verbs migrate_stats words \
-	source source_ends dest dest_ends migrate
-KVM_TESTS := balloon net check vm load hotplug vcpu_state run memory faults crash dirty
-FUZZ := blk vsock balloon net bzimage elf state cpuid device_state wire virtqueue virtio_mmio control snapshot
+UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire \
+	chan loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress \
+	loop_uring loop_polling loop_thread loop_events loop_interleave image \
+	boot_bzimage boot_elf boot_tables reset_vector cpuid cpu_model cpuid_json \
+	acpi fdt iov virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console \
+	bucket config_vsock virtio_vsock virtio_vsock_state virtio_net \
+	virtio_net_ctrl virtio_net_state tap user_net config_net config_balloon \
+	virtio_balloon virtio_balloon_queues virtio_balloon_hint \
+	virtio_balloon_stats virtio_balloon_state virtio_state virtio_thread disk \
+	disk_faults disk_ends disk_trim virtio_blk_trim virtio_blk_flow config_disk \
+	uart charfd serial rtc i8042 cpu_hotplug config_cpus power debug_exit \
+	pvpanic terminal pager snapshot snapshot_crash lazy control verbs \
+	migrate_stats words source source_ends dest dest_ends migrate
+KVM_TESTS := balloon net check vm load hotplug vcpu_state run memory faults \
+	crash dirty
+FUZZ := blk vsock balloon net bzimage elf state cpuid device_state wire \
+	virtqueue virtio_mmio control snapshot
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
 KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)
@@ -178,8 +181,9 @@ RUN := tests/lib/run.sh
 
 # Scripts that print TAP, beside the programs of UNIT and KVM_TESTS.
 UNIT_SCRIPTS := runner.sh
-KVM_SCRIPTS := cli.sh control.sh disk.sh terminal.py vsock.py hostile.sh qemu_guests.sh \
-	migrate.py migrate_faults.py soak.py phases.py postcopy_dma.py
+KVM_SCRIPTS := cli.sh control.sh disk.sh terminal.py vsock.py hostile.sh \
+	qemu_guests.sh migrate.py migrate_faults.py soak.py phases.py \
+	postcopy_dma.py
 GUEST_SCRIPTS := stock.sh hotplug.sh migrate.sh kvm.sh
 
 export ASAN_OPTIONS ?= detect_leaks=1:handle_segv=1:strict_string_checks=1
@@ -192,16 +196,17 @@ suites = $(foreach f,$(4),'$(1)$(patsubst test_%,%,$(notdir $f))@$(2): $(3) $f')
 unit_bins = $(UNIT:%=build/$(1)/tests/unit/test_%)
 kvm_bins = $(KVM_TESTS:%=build/$(1)/tests/kvm/test_%)
 
-UNIT_SUITES = $(call suites,unit/,600,,$(call unit_bins,rel)) \
+UNIT_SUITES = $(call suites,unit/,1200,,$(call unit_bins,rel)) \
 	$(call suites,unit/,600,,$(UNIT_SCRIPTS:%=tests/unit/%))
-KVM_SUITES = $(call suites,kvm/,600,,$(call kvm_bins,rel)) \
-	$(call suites,kvm/,900,,$(KVM_SCRIPTS:%=tests/kvm/%))
+KVM_SUITES = $(call suites,kvm/,1800,,$(call kvm_bins,rel)) \
+	$(call suites,kvm/,3600,,$(KVM_SCRIPTS:%=tests/kvm/%))
 GUEST_SUITES = $(call suites,guest/,1800,,$(GUEST_SCRIPTS:%=tests/guest/%))
 SAN_UNIT = $(call suites,san/unit/,1200,,$(call unit_bins,san))
-SAN_KVM = $(call suites,san/kvm/,1200,,$(call kvm_bins,san)) \
-	$(call suites,san/kvm/,1800,GODWIT=build/san/godwit,$(KVM_SCRIPTS:%=tests/kvm/%))
+SAN_KVM = $(call suites,san/kvm/,3600,,$(call kvm_bins,san)) \
+	$(call suites,san/kvm/,3600,GODWIT=build/san/godwit,$(KVM_SCRIPTS:%=tests/kvm/%))
 TSAN_UNIT = $(call suites,tsan/unit/,1200,$(TSAN),$(call unit_bins,tsan))
-TSAN_KVM = $(call suites,tsan/kvm/,1200,$(TSAN),$(call kvm_bins,tsan))
+# Fewer pauses for test_load: each takes ten times as long.
+TSAN_KVM = $(call suites,tsan/kvm/,3600,GODWIT_PAUSES=1000 $(TSAN),$(call kvm_bins,tsan))
 FUZZ_SUITES = $(foreach f,$(FUZZ),'fuzz/$f@86400: tests/lib/fuzz.sh $f $(1)')
 MODEL_SUITES = $(if $(wildcard tests/model/run.sh),'model@3600: tests/model/run.sh')
 PROOF_SUITES = 'proof@3600: tests/proof/run.sh'
@@ -256,7 +261,7 @@ check-tsan: ## unit and kvm tests under ThreadSanitizer
 	@+$(SUBMAKE) V=tsan unit-bins kvm-bins
 	@$(RUN) $(TSAN_UNIT) $(TSAN_KVM)
 
-proof: ## proofs by Frama-C's Eva (frama-c-base)
+proof: ## proofs by Frama-C's Eva and WP (tests/proof/README)
 	@$(RUN) $(PROOF_SUITES)
 
 fuzz: ## every fuzzer for FUZZ_SECONDS (60)
@@ -350,6 +355,16 @@ bench-migrate: all build/bench/migrate_floor build/bench/migrate_first ## moves,
 
 MIGRATE_ROUNDS ?= 5
 .PHONY: bench-migrate
+
+# Its peers: QEMU's microvm, fio.  perf, if there is one, counts exits.  Needs
+# /dev/kvm, and root for taps.  Images of 1.25 GiB in build/bench meanwhile.
+bench-devices: all build/bench/migrate_floor ## disks, networks and other devices beside QEMU and floors
+	@tests/lib/deps.sh bench
+	bench/devices/devices.py -n $(DEVICES_ROUNDS) \
+		-o build/bench/devices.json
+
+DEVICES_ROUNDS ?= 5
+.PHONY: bench-devices
 
 build/bench/migrate_floor: bench/migrate/floor.c
 	@mkdir -p $(@D)

@@ -98,7 +98,9 @@ printf "L1_DIR='%s'\nL1_ROOT='%s'\nL1_CACHE='%s'\n" \
 
 share=security_model=none,multidevs=remap
 line="console=ttyS0,115200 quiet mitigations=off panic=-1 oops=panic"
-line="$line tsc=reliable $append"
+# On a loaded machine L1 cannot find out by itself.
+line="$line tsc=reliable tsc_early_khz=$("$here/tsc_khz.py") no_timer_check"
+line="$line $append"
 # shellcheck disable=SC2054 # commas are QEMU's
 args=(-accel tcg,thread=multi,tb-size=512 -cpu max,-la57 -M q35
 	-smp "$cpus" -m "$mem" -nodefaults -no-user-config -display none
