@@ -45,7 +45,7 @@ LOOP := loop/loop.o loop/bh.o loop/notify.o loop/timer.o loop/handlers.o \
 	loop/uring.o loop/polling.o loop/trace.o loop/replay.o loop/pool.o \
 	loop/thread.o
 VMM := vmm/error.o vmm/log.o vmm/config.o vmm/config_json.o \
-	vmm/config_list.o vmm/config_whole.o vmm/config_values.o vmm/config_net.o vmm/config_disk.o vmm/config_balloon.o  vmm/config_vsock.o vmm/config_cpus.o vmm/config_cpu.o vmm/check_native.o vmm/check_host.o \
+	vmm/config_list.o vmm/config_whole.o vmm/config_values.o vmm/config_net.o vmm/config_disk.o vmm/config_balloon.o vmm/config_rng.o vmm/config_vsock.o vmm/config_cpus.o vmm/config_cpu.o vmm/check_native.o vmm/check_host.o \
 	vmm/help.o vmm/dump_dtb.o \
 	vmm/check.o vmm/kvm.o vmm/vm.o vmm/loops.o vmm/vm_save.o vmm/machine.o vmm/machine_cpus.o vmm/machine_devices.o vmm/machine_net.o vmm/machine_disk.o vmm/guestmem.o vmm/bus.o \
 	vmm/irq.o vmm/vcpu.o vmm/vcpu_park.o vmm/hotplug.o \
@@ -102,15 +102,16 @@ UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire \
 	chan loop_poll loop_bh loop_fd loop_timer loop_pool loop_trace loop_stress \
 	loop_uring loop_polling loop_thread loop_events loop_interleave image \
 	boot_bzimage boot_elf boot_tables reset_vector cpuid cpu_model cpuid_json \
-	acpi fdt iov virtio_queue virtio_mmio virtio_rng virtio_blk virtio_console \
-	bucket config_vsock virtio_vsock virtio_vsock_state virtio_net \
-	virtio_net_ctrl virtio_net_state tap user_net config_net config_balloon \
-	virtio_balloon virtio_balloon_queues virtio_balloon_hint \
-	virtio_balloon_stats virtio_balloon_state virtio_state virtio_thread disk \
-	disk_faults disk_ends disk_trim virtio_blk_trim virtio_blk_flow config_disk \
-	uart charfd serial rtc i8042 cpu_hotplug config_cpus power debug_exit \
-	pvpanic terminal pager snapshot snapshot_crash lazy control verbs \
-	migrate_stats words source source_ends dest dest_ends migrate
+	acpi fdt iov virtio_queue virtio_mmio virtio_poll virtio_rng virtio_blk \
+	virtio_console bucket config_vsock virtio_vsock virtio_vsock_state \
+	virtio_net virtio_net_ctrl virtio_net_state tap user_net config_net \
+	config_balloon config_rng virtio_balloon virtio_balloon_queues \
+	virtio_balloon_hint virtio_balloon_stats virtio_balloon_state virtio_state \
+	virtio_thread disk disk_faults disk_ends disk_trim disk_block \
+	virtio_blk_trim virtio_blk_flow config_disk uart charfd serial rtc i8042 \
+	cpu_hotplug config_cpus power debug_exit pvpanic terminal pager snapshot \
+	snapshot_crash lazy control verbs migrate_stats words source source_ends \
+	dest dest_ends migrate
 KVM_TESTS := balloon net check vm load hotplug vcpu_state run memory faults \
 	crash dirty
 FUZZ := blk vsock balloon net bzimage elf state cpuid device_state wire \
@@ -181,9 +182,9 @@ RUN := tests/lib/run.sh
 
 # Scripts that print TAP, beside the programs of UNIT and KVM_TESTS.
 UNIT_SCRIPTS := runner.sh
-KVM_SCRIPTS := cli.sh control.sh disk.sh terminal.py vsock.py hostile.sh \
-	qemu_guests.sh migrate.py migrate_faults.py soak.py phases.py \
-	postcopy_dma.py
+KVM_SCRIPTS := cli.sh control.sh disk.sh disk_errors.py refusals.py \
+	terminal.py vsock.py hostile.sh qemu_guests.sh migrate.py migrate_faults.py \
+	soak.py phases.py postcopy_dma.py
 GUEST_SCRIPTS := stock.sh hotplug.sh migrate.sh kvm.sh
 
 export ASAN_OPTIONS ?= detect_leaks=1:handle_segv=1:strict_string_checks=1

@@ -29,6 +29,7 @@
 #define BLK_OUT	    1u
 #define BLK_FLUSH   4u
 #define BLK_OK	    0u
+#define BLK_IOERR   1u
 #define BLK_NONE    0xeeu /* our own: the device wrote no status */
 #define BLK_CHAIN   3u	  /* descriptors of a slot: header, data, status */
 #define FLUSH_EVERY 16u	  /* writes of a slot */
@@ -72,6 +73,8 @@ static struct {
 	struct source *source[VIRTIO_MAX];
 	unsigned sources;
 	uint64_t answers, reads, writes, flushes, randoms;
+	uint64_t errors;
+	bool bear_errors;  /* ask again what a disk cannot do */
 	uint64_t until;	   /* come out at so many, one of each at least */
 	const char *wrong; /* NULL: all is well */
 	const struct source *wrong_source;
@@ -133,6 +136,13 @@ static bool disk_answered(struct source *s, unsigned i, uint32_t len)
 	uint32_t type = slot->header->type;
 	uint32_t want = (type == BLK_IN ? SPAN * SECTOR : 0) + 1;
 
+	if (load.bear_errors && *slot->status == BLK_IOERR) {
+		load.errors++;
+		/* The same version again, whatever has got there. */
+		slot->version -= type == BLK_OUT;
+		ask_disk(s, i, type);
+		return true;
+	}
 	if (*slot->status != BLK_OK)
 		return complain(s, "status", BLK_OK, *slot->status);
 	if (len != want)
@@ -412,6 +422,8 @@ static bool run(uint64_t requests, uint64_t report)
 		      "randoms %lu\n",
 			load.answers, load.reads, load.writes, load.flushes,
 			load.randoms);
+		if (load.bear_errors)
+			print("load: errors %lu\n", load.errors);
 	}
 	return true;
 }
@@ -424,6 +436,7 @@ bool guest_main(void)
 	cpu_init(&boot_cpu, 0);
 	apic_init();
 	print("load: entry %s\n", boot_entry_name());
+	load.bear_errors = boot_number("errors", 0) != 0;
 	ok = set_up() &&
 	     run(boot_number("requests", 1000), boot_number("report", 1000));
 	print("load: verdict %s\n", ok ? "ok" : "FAIL");

@@ -78,6 +78,8 @@ int loop_create(const struct loop_options *opt, struct loop **ret_loop,
 		.epoll_fd = -1,
 		.polling = {.max_ns = 32000, .grow = 2, .shrink = 0},
 	};
+	if (opt->polling)
+		loop->polling = *opt->polling;
 	pthread_mutex_init(&loop->lock, NULL);
 	loop->virtual_ns = loop_now_ns(loop, LOOP_MONOTONIC);
 	ret = loop_notify_init(loop, err);

@@ -22,9 +22,12 @@ struct loop_bh;
 
 enum loop_backend { LOOP_AUTO, LOOP_POLL, LOOP_EPOLL, LOOP_URING };
 
+struct loop_polling;
+
 struct loop_options {
 	enum loop_backend backend; /* LOOP_AUTO chooses and upgrades (L6) */
 	const char *name;	   /* borrowed; for traces and messages */
+	const struct loop_polling *polling; /* NULL: the default */
 };
 
 /**

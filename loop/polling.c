@@ -11,6 +11,11 @@
  * poll_ns follows the time from the start of checking to the event: if within
  * poll_ns, it is right; if above max_ns, checking is a waste and it shrinks;
  * between the two it grows.
+ *
+ * Only who looks sees how soon an event comes.  A wait has the notification and
+ * our wake-up in it, which on some hosts take longer than max_ns by themselves:
+ * then nothing would ever grow.  So while waits are not much longer than that,
+ * one in a while is preceded by a look of max_ns; should it pay, it stays.
  */
 #include "loop/private.h"
 
@@ -20,12 +25,16 @@
 #define FIRST_NS 4000 /* what poll_ns grows to from nothing */
 #define LEAST_NS 1000 /* below this it is nothing */
 
+#define NEAR	    8u	/* times max_ns: a wait that was not much longer */
+#define PROBE_EVERY 16u /* of them */
+
 int loop_set_polling(struct loop *loop, const struct loop_polling *polling)
 {
 	if (polling->max_ns < 0 || polling->grow < 2)
 		return -EINVAL;
 	loop->polling = *polling;
 	loop->poll_ns = 0;
+	loop->near_misses = 0;
 	return 0;
 }
 
@@ -149,8 +158,12 @@ static void look_into_kernel(struct loop *loop)
 bool loop_polling_run(struct loop *loop, int64_t start_ns, int64_t limit_ns)
 {
 	int64_t end_ns = loop->poll_ns, now_ns = start_ns;
-	bool found;
+	bool probe = end_ns == 0 && loop->near_misses >= PROBE_EVERY, found;
 
+	if (probe) {
+		loop->near_misses = 0;
+		end_ns = loop->polling.max_ns;
+	}
 	/* Some fd is visible to the kernel alone: it must not starve. */
 	if (end_ns == 0 ||
 		(!atomic_load(&loop->mon)->transparent &&
@@ -167,6 +180,8 @@ bool loop_polling_run(struct loop *loop, int64_t start_ns, int64_t limit_ns)
 			loop_bh_pending(loop);
 		now_ns = loop_now_ns(loop, LOOP_MONOTONIC);
 	} while (!found && now_ns < end_ns);
+	if (probe && found)
+		loop->poll_ns = loop->polling.max_ns;
 	stat_add(&loop->polled_ns, (uint64_t)(now_ns - start_ns));
 	stat_add(found ? &loop->polls_paid : &loop->polls_vain, 1);
 	loop_trace(loop, LOOP_EVENT_POLLED, NULL, now_ns - start_ns);
@@ -184,6 +199,8 @@ void loop_polling_adapt(struct loop *loop, int64_t start_ns)
 		loop->poll_ns = p->shrink ? loop->poll_ns / p->shrink : 0;
 		if (loop->poll_ns < LEAST_NS)
 			loop->poll_ns = 0;
+		if (took / NEAR <= p->max_ns)
+			loop->near_misses++;
 	} else {
 		loop->poll_ns =
 			loop->poll_ns ? loop->poll_ns * p->grow : FIRST_NS;

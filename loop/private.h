@@ -97,6 +97,7 @@ struct loop {
 	unsigned virtual_stops;
 	struct loop_polling polling;
 	int64_t poll_ns;	 /* how long to check before the next wait */
+	unsigned near_misses;	 /* waits that ended not long after max_ns */
 	struct loop_fd *pollers; /* handlers with poll_fns */
 	uint32_t poller_count, begun;
 

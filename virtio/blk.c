@@ -205,6 +205,11 @@ static void blk_request(struct virtio_dev *dev, struct virtq_chain *chain,
 		dispatch(blk, ticket, &p);
 }
 
+static bool blk_polled(const struct virtio_dev *dev, unsigned q)
+{
+	return true;
+}
+
 static void blk_served(struct virtio_dev *dev, unsigned q)
 {
 	blk_batch_end(blk_of(dev));
@@ -236,6 +241,7 @@ static const struct virtio_dev_ops blk_ops = {
 	.version = 1,
 	.ready = blk_ready,
 	.request = blk_request,
+	.polled = blk_polled,
 	.served = blk_served,
 	.stop = blk_stop,
 	.write_config = blk_write_config,

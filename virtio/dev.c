@@ -61,13 +61,16 @@ static bool queue_serve(struct virtio_queue *q)
 	unsigned n;
 	int rc;
 
-	virtq_notify_off(&q->vq);
+	if (!q->muted)
+		virtq_notify_off(&q->vq);
 	for (n = 0; n < VIRTIO_BATCH; n++) {
+		q->seen = virtq_added(&q->vq);
 		if (dev->ops->ready && !dev->ops->ready(dev, q->index))
 			return false; /* virtio_dev_run() will come */
 		rc = virtq_pop(&q->vq, dev->chain);
 		if (rc == 0) {
-			if (!virtq_notify_on(&q->vq))
+			/* Polled: looked at before the loop sleeps. */
+			if (q->muted || !virtq_notify_on(&q->vq))
 				return false;
 			virtq_notify_off(&q->vq);
 		} else if (rc == -EBADMSG) {
@@ -113,6 +116,51 @@ static bool queue_kicked(void *opaque, unsigned ready)
 	queue_run(q);
 	return true;
 }
+
+/* ---- the loop's side: looking before sleeping ---- */
+
+static bool queue_grew(void *opaque)
+{
+	const struct virtio_queue *q = opaque;
+
+	return q->active && !q->dev->quiesced && !q->vq.broken &&
+	       virtq_added(&q->vq) != q->seen;
+}
+
+static bool queue_polled(void *opaque)
+{
+	queue_run(opaque);
+	return true;
+}
+
+static void queue_mute(void *opaque)
+{
+	struct virtio_queue *q = opaque;
+
+	if (!q->active)
+		return;
+	q->muted = true;
+	virtq_notify_mute(&q->vq);
+}
+
+/* What came meanwhile is found by the check that follows. */
+static void queue_unmute(void *opaque)
+{
+	struct virtio_queue *q = opaque;
+
+	if (q->muted)
+		virtq_notify_on(&q->vq);
+	q->muted = false;
+}
+
+static const struct loop_poll_fns queue_poll_fns = {
+	.check = queue_grew,
+	.ready = queue_polled,
+	.begin = queue_mute,
+	.end = queue_unmute,
+};
+
+/* ---- the loop's side: requests ---- */
 
 void virtio_dev_run(struct virtio_dev *dev, unsigned q)
 {
@@ -222,10 +270,16 @@ static void release_held(struct virtio_queue *q)
 
 int virtio_dev_watch_queue(struct virtio_queue *q)
 {
+	const struct virtio_dev *dev = q->dev;
+	int err;
+
 	if (q->kick)
 		return 0;
-	return loop_fd_add(q->dev->loop, q->kick_fd, LOOP_READ,
-		LOOP_FD_EXTERNAL, queue_kicked, q, q->dev->name, &q->kick);
+	err = loop_fd_add(dev->loop, q->kick_fd, LOOP_READ, LOOP_FD_EXTERNAL,
+		queue_kicked, q, dev->name, &q->kick);
+	if (err == 0 && dev->ops->polled && dev->ops->polled(dev, q->index))
+		loop_fd_set_polling(q->kick, &queue_poll_fns);
+	return err;
 }
 
 void virtio_dev_stop_queues(struct virtio_dev *dev)
@@ -238,7 +292,7 @@ void virtio_dev_stop_queues(struct virtio_dev *dev)
 		loop_fd_del(q->kick);
 		q->kick = NULL;
 		loop_bh_cancel(q->bh);
-		q->active = false;
+		q->active = q->muted = false;
 		q->helds = 0;
 	}
 	dev->active = false;

@@ -82,6 +82,9 @@ struct virtio_dev_ops {
 
 	/* Loop: */
 
+	/* May the loop look at queue @q before it sleeps (L10)?  For queues
+	 * whose requests come one upon the other.  NULL: none of them. */
+	bool (*polled)(const struct virtio_dev *dev, unsigned q);
 	/* All that request was given of queue @q in this turn is known. */
 	void (*served)(struct virtio_dev *dev, unsigned q);
 	/* DRIVER_OK: features are settled, queues exist. */
@@ -137,6 +140,8 @@ struct virtio_queue {
 	struct loop_fd *kick; /* owned while active */
 	struct loop_bh *bh;   /* owned */
 	bool serving;	      /* inside queue_serve(): signal once, after it */
+	bool muted;	      /* polled: the driver need not kick */
+	uint16_t seen;	      /* virtq_added() when it was left */
 	uint16_t *held;	      /* owned; heads, size_max; NULL: never needed */
 	unsigned helds;
 };

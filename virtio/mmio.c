@@ -47,6 +47,8 @@ static void raise_edge(const struct mmio *m)
 {
 	uint64_t one = 1;
 
+	if (m->opt.edge && m->opt.edge(m->opt.opaque, m->opt.gsi) == 0)
+		return;
 	if (write(m->opt.irq_fd, &one, sizeof(one)) != sizeof(one))
 		assert(errno == EAGAIN); /* full: the edge is there already */
 }

@@ -23,6 +23,14 @@ struct virtio_dev;
 struct virtio_mmio_options {
 	uint64_t gpa; /* of the window */
 	int irq_fd;   /* borrowed eventfd; a write is one edge */
+	uint32_t gsi; /* for @edge */
+
+	/**
+	 * Raise one edge at once, by the calling thread.  The loop or the main
+	 * thread.  0 or -errno; on failure, or if it is NULL, @irq_fd does it,
+	 * for which KVM may have to wake a worker of its own.
+	 */
+	int (*edge)(void *opaque, uint32_t gsi);
 
 	/**
 	 * Make guest writes of @datamatch to @gpa signal @fd without an exit

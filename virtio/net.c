@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "virtio/net_private.h"
 #include "vmm/error.h"
@@ -135,6 +136,14 @@ static bool net_ready(struct virtio_dev *dev, unsigned q)
 	return q % 2 == 0 ? net_rx_ready(n, q / 2) : net_tx_ready(n, q / 2);
 }
 
+/* Frames to send; buffers to receive into are of no interest by themselves. */
+static bool net_polled(const struct virtio_dev *dev, unsigned q)
+{
+	const struct net *n = (const struct net *)dev;
+
+	return q % 2 == 1 && q < 2 * n->pairs_max;
+}
+
 static void net_request(struct virtio_dev *dev, struct virtq_chain *chain,
 	struct virtio_ticket ticket)
 {
@@ -243,6 +252,33 @@ static void net_resume(struct virtio_dev *dev)
 	net_set_status(n, true);
 }
 
+static struct net *alloc_net(unsigned pairs)
+{
+	struct net *n = calloc(1, sizeof(*n) + pairs * sizeof(n->pair[0]));
+	unsigned i;
+
+	if (!n)
+		return NULL;
+	n->spill = mmap(NULL, pairs * NET_SPILL_BYTES, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (n->spill == MAP_FAILED) {
+		free(n);
+		return NULL;
+	}
+	n->pairs_max = pairs;
+	for (i = 0; i < pairs; i++)
+		n->pair[i].held.spill = n->spill + i * NET_SPILL_BYTES;
+	return n;
+}
+
+static void free_net(struct net *n)
+{
+	if (!n)
+		return;
+	munmap(n->spill, n->pairs_max * NET_SPILL_BYTES);
+	free(n);
+}
+
 static void net_destroy(struct virtio_dev *dev)
 {
 	struct net *n = net_of(dev);
@@ -252,7 +288,7 @@ static void net_destroy(struct virtio_dev *dev)
 	loop_timer_cancel(&n->announce);
 	n->backend->ops->stop(n->backend);
 	n->backend->ops->destroy(n->backend);
-	free(n);
+	free_net(n);
 }
 
 static const struct virtio_dev_ops net_ops = {
@@ -261,6 +297,7 @@ static const struct virtio_dev_ops net_ops = {
 	.version = 1,
 	.ready = net_ready,
 	.request = net_request,
+	.polled = net_polled,
 	.start = net_start,
 	.stop = net_stop,
 	.pause = net_pause,
@@ -388,7 +425,7 @@ int virtio_net_create(const struct virtio_env *env, const char *name,
 	assert(be->queues >= 1 && be->queues <= NET_QUEUES_MAX);
 	rc = check_options(name, opt, err);
 	if (rc == 0) {
-		n = calloc(1, sizeof(*n) + be->queues * sizeof(n->pair[0]));
+		n = alloc_net(be->queues);
 		if (!n)
 			rc = error_errno(err, -ENOMEM, "%s", name);
 	}
@@ -397,13 +434,12 @@ int virtio_net_create(const struct virtio_env *env, const char *name,
 		memcpy(n->mac, opt->mac, sizeof(n->mac));
 		n->mtu = opt->mtu;
 		n->link_up = !opt->link_down;
-		n->pairs_max = be->queues;
 		n->pairs = 1;
 		n->ctrl = UINT32_MAX;
 		rc = init_dev(n, env, name, err);
 	}
 	if (rc < 0) {
-		free(n);
+		free_net(n);
 		be->ops->destroy(be);
 		return rc;
 	}

@@ -77,7 +77,7 @@ static struct net_pair *pair_of(struct net *n, struct virtio_ticket t)
 void net_rx_discard(struct net *n, unsigned pair)
 {
 	struct net_pair *p = &n->pair[pair];
-	struct iovec iov = {p->held.spill, sizeof(p->held.spill)};
+	struct iovec iov = {p->held.spill, NET_SPILL_BYTES};
 	unsigned i;
 
 	for (i = 0; i < DISCARD_BATCH && p->readable && !n->gone; i++) {
@@ -203,7 +203,7 @@ static void rx_begin(
 	}
 	parts = iov_slice(
 		in, chain->writable, skip, room - skip, iov, VIRTQ_SIZE_MAX);
-	iov[parts] = (struct iovec){p->held.spill, sizeof(p->held.spill)};
+	iov[parts] = (struct iovec){p->held.spill, NET_SPILL_BYTES};
 	got = n->backend->ops->recv(n->backend, t.queue / 2, iov, parts + 1);
 	if (got >= 0) {
 		rx_deliver(n, chain, t, room, (uint64_t)got + skip);

@@ -29,7 +29,7 @@ struct net_held {
 	struct iovec num_buffers[2]; /* in guest RAM, two bytes in all */
 	unsigned num_parts;
 	uint32_t pos, end; /* spill[pos..end) is still to be written */
-	uint8_t spill[NET_SPILL_BYTES];
+	uint8_t *spill;	   /* NET_SPILL_BYTES of net.spill */
 };
 
 struct net_pair {
@@ -68,6 +68,9 @@ struct net {
 	struct net_throttle rx, tx;
 	struct virtio_net_stats stats;
 	struct net_staged staged;
+	/* Owned mapping, for every pair.  It has pages from the first frame on
+	 * that needs them, which most drivers never see. */
+	uint8_t *spill;
 	struct net_pair pair[]; /* pairs_max */
 };
 

@@ -254,6 +254,26 @@ void virtq_notify_off(struct virtq *q)
 	guestmem_mark_dirty(q->gm, q->used_gpa, 2);
 }
 
+void virtq_notify_mute(struct virtq *q)
+{
+	/* avail_event is the word behind the last used element. */
+	uint16_t *event = (uint16_t *)&q->used->ring[q->size];
+
+	if (!q->event_idx) {
+		virtq_notify_off(q);
+		return;
+	}
+	/* Passed just now, so it comes round after 65535 more. */
+	__atomic_store_n(event, htole16((uint16_t)(q->pos.last_avail - 1)),
+		__ATOMIC_RELAXED);
+	guestmem_mark_dirty(q->gm, q->used_gpa + used_bytes(q->size) - 2, 2);
+}
+
+uint16_t virtq_added(const struct virtq *q)
+{
+	return load16(&q->avail->idx, __ATOMIC_ACQUIRE);
+}
+
 bool virtq_notify_on(struct virtq *q)
 {
 	/* avail_event is the word behind the last used element. */

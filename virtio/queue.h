@@ -103,10 +103,15 @@ void virtq_done(struct virtq *q, uint16_t head, uint32_t len);
 void virtq_use(struct virtq *q, uint16_t nth, uint16_t head, uint32_t len);
 void virtq_publish(struct virtq *q, uint16_t count);
 
-/* Ask the driver not to kick while we look ourselves. */
+/* Ask the driver not to kick while we look ourselves for a moment. */
 void virtq_notify_off(struct virtq *q);
+/* The same for a longer time, in which it may add much: until notify_on(). */
+void virtq_notify_mute(struct virtq *q);
 /* Ask it to kick again.  True if it added something meanwhile: look again. */
 bool virtq_notify_on(struct virtq *q);
+
+/* How far the driver has got, to be compared with an earlier answer only. */
+uint16_t virtq_added(const struct virtq *q);
 
 /* Does the driver want an interrupt for what was used since the last call? */
 bool virtq_wants_interrupt(struct virtq *q);

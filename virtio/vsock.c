@@ -92,6 +92,11 @@ static void event_request(
 	virtio_dev_done(&v->dev, t, (uint32_t)len);
 }
 
+static bool polled(const struct virtio_dev *dev, unsigned q)
+{
+	return q == VSOCK_TX;
+}
+
 static void request(struct virtio_dev *dev, struct virtq_chain *chain,
 	struct virtio_ticket ticket)
 {
@@ -176,6 +181,7 @@ static const struct virtio_dev_ops vsock_ops = {
 	.version = 1,
 	.ready = ready,
 	.request = request,
+	.polled = polled,
 	.stop = stop,
 	.resume = resume,
 	.save = save,

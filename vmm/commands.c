@@ -160,6 +160,27 @@ static json_t *cpus_json(const struct vm *vm)
 		(int)vm_throttle_percent(vm));
 }
 
+/* Why the VM is paused: null, {why: user}, {why: disk-full, disks}. */
+static json_t *pause_json(const struct commands *commands)
+{
+	uint32_t full = vm_paused_for_disks(commands->vm);
+	json_t *disks;
+	char name[16];
+	unsigned i;
+
+	if (away(commands) || !vm_is_paused(commands->vm))
+		return json_null();
+	if (full == 0)
+		return json_pack("{s:s}", "why", "user");
+	disks = json_array();
+	for (i = 0; disks && i < vm_disks(commands->vm); i++) {
+		snprintf(name, sizeof(name), "disk%u", i);
+		if (full >> i & 1)
+			json_array_append_new(disks, json_string(name));
+	}
+	return json_pack("{s:s, s:o}", "why", "disk-full", "disks", disks);
+}
+
 static int info(void *opaque, struct control *control, json_t *args,
 	json_t **ret_data, struct error *err)
 {
@@ -168,10 +189,11 @@ static int info(void *opaque, struct control *control, json_t *args,
 	json_t *data;
 
 	data = json_pack(
-		"{s:o, s:s, s:i, s:s, s:I, s:o, s:I, s:o, s:o, s:o, s:o}",
+		"{s:o, s:s, s:i, s:s, s:o, s:I, s:o, s:I, s:o, s:o, s:o, s:o}",
 		"name", control_text(commands->cfg->name), "version",
 		GODWIT_VERSION, "pid", (int)getpid(), "state",
-		commands_state(commands), "uptime_ms",
+		commands_state(commands), "pause", pause_json(commands),
+		"uptime_ms",
 		(json_int_t)((now_ns() - commands->start_ns) / 1000000), "cpus",
 		cpus_json(vm), "memory_bytes",
 		(json_int_t)vm_guestmem(vm)->size, "devices", devices_json(vm),

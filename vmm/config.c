@@ -123,6 +123,19 @@ static int set_trace(struct config *cfg, const char *value, struct error *err)
 	return 0;
 }
 
+static int set_poll(struct config *cfg, const char *value, struct error *err)
+{
+	uint32_t us;
+
+	if (config_parse_u32(value, &us) < 0 || us > CONFIG_POLL_US_MAX)
+		return config_refuse(err, "poll-us", value,
+			"not a number of microseconds (give 0 to %u, in "
+			"digits)",
+			CONFIG_POLL_US_MAX);
+	cfg->poll_us = us;
+	return 0;
+}
+
 static int set_cpus(struct config *cfg, const char *value, struct error *err)
 {
 	return config_value_cpus(value, &cfg->cpus, &cfg->smp, err);
@@ -203,6 +216,12 @@ static int set_vsock(struct config *cfg, const char *value, struct error *err)
 	return config_value_vsock(value, &cfg->vsock, err);
 }
 
+static int set_rng(struct config *cfg, const char *value, struct error *err)
+{
+	cfg->rng = true;
+	return config_value_rng(value, &cfg->rng_limit, err);
+}
+
 static int set_balloon(struct config *cfg, const char *value, struct error *err)
 {
 	return config_value_balloon(value, &cfg->balloon, err);
@@ -277,19 +296,20 @@ static const struct option options[] = {
 	{"net", 'n', "user|tap=NAME", add_net, 0},
 	{"vsock", 0, "path=FILE", set_vsock, 0},
 	{"balloon", 0, "[SIZE]", set_balloon, 0},
+	{"rng", 0, "[bps=BYTES]", set_rng, 0},
 	{"machine", 0, "acpi|fdt|cmdline", set_machine, 0},
 	{"boot", 0, "auto|pvh|linux64|linux32", set_boot, 0},
 	{"serial", 0, "stdio|file=FILE|none", set_serial, 0},
 	{"console", 0, "stdio|file=FILE|none", set_console, 0},
 	{"loop", 0, "auto|uring|epoll|poll", set_loop, 0},
 	{"iothread", 0, "N", set_iothreads, 0},
+	{"poll-us", 0, "N", set_poll, 0},
 	{"trace", 0, "N", set_trace, 0},
 	{"cpu", 0, "host|baseline|FILE", set_cpu, 0},
 	{"control", 0, "FILE|none", set_control, 0},
 	{"name", 0, "NAME", set_name, 0},
 	{"dump-dtb", 0, "FILE", set_dump_dtb, 0},
 	{"verbose", 'v', NULL, add_verbose, 0},
-	FLAG("rng", rng),
 	FLAG("pit", pit),
 	FLAG("debug-exit", debug_exit),
 	FLAG("no-reboot", no_reboot),
@@ -529,6 +549,7 @@ void config_init(struct config *cfg)
 		.cpus = 1,
 		.smp = {.max = 1, .sockets = 1, .cores = 1, .threads = 1},
 		.memory = {.size = CONFIG_MEMORY_DEFAULT},
+		.poll_us = CONFIG_POLL_US,
 		.serial = {.kind = CONFIG_CHAR_STDIO},
 	};
 	for (i = 0; i < CONFIG_DISKS_MAX; i++)

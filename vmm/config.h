@@ -30,6 +30,8 @@ struct kvm_cpuid2;
 #define CONFIG_NET_QUEUES_MAX  4u
 #define CONFIG_FORWARDS_MAX    16u
 #define CONFIG_IOTHREADS_MAX   8u
+#define CONFIG_POLL_US	       32u
+#define CONFIG_POLL_US_MAX     1000u
 #define CONFIG_TRACE_MAX       (1u << 20)
 #define CONFIG_SERIAL_MAX      20u    /* virtio-blk serial id, bytes */
 #define CONFIG_NAME_MAX	       63u    /* bytes */
@@ -133,13 +135,15 @@ struct config {
 	struct config_balloon balloon;
 	enum boot_machine machine;
 	enum boot_protocol protocol;
-	struct config_char serial;  /* COM1; default stdio */
-	struct config_char console; /* virtio console; default none */
-	bool rng;		    /* virtio entropy source */
-	bool pit;		    /* in-kernel i8254; slower to close */
-	enum loop_backend loop;	    /* of every loop */
-	unsigned iothreads;	    /* loops with threads of their own */
-	uint32_t trace;		    /* loop events to keep; 0: none */
+	struct config_char serial;     /* COM1; default stdio */
+	struct config_char console;    /* virtio console; default none */
+	bool rng;		       /* virtio entropy source */
+	struct bucket_limit rng_limit; /* of its bytes; rate 0: none */
+	bool pit;		       /* in-kernel i8254; slower to close */
+	enum loop_backend loop;	       /* of every loop */
+	unsigned iothreads;	       /* loops with threads of their own */
+	uint32_t trace;		       /* loop events to keep; 0: none */
+	uint32_t poll_us;	  /* a loop looks so long before it sleeps */
 	struct words words;	  /* the options as given, to be given again */
 	struct kvm_cpuid2 *cpuid; /* owned; NULL: made from cpu and the host */
 	/* Owned path of the control socket.  NULL: with a name of its own the

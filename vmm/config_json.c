@@ -238,6 +238,14 @@ static json_t *topology_json(const struct config *cfg)
 }
 
 /* null: there is none */
+static json_t *host_rng(const struct config *cfg)
+{
+	if (!cfg->rng)
+		return json_null();
+	return json_pack("{s:I, s:I}", "bps", (json_int_t)cfg->rng_limit.rate,
+		"bps-burst", (json_int_t)cfg->rng_limit.burst);
+}
+
 static json_t *guest_vsock(const struct config_vsock *vsock)
 {
 	if (!vsock->path)
@@ -362,17 +370,18 @@ static json_t *control_json(const struct config *cfg)
 static json_t *host_json(const struct config *cfg)
 {
 	return json_pack("{s:o, s:o, s:{s:s, s:b}, s:o, s:o, s:s, s:I, s:I, "
-			 "s:b, s:o, s:o, s:o, s:o, s:o}",
+			 "s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"kernel", text_json(cfg->kernel), "initrd",
 		text_json(cfg->initrd), "memory", "backing",
 		config_backing_name(cfg->memory.backing), "thp",
 		cfg->memory.thp, "serial", char_json(&cfg->serial), "console",
 		char_json(&cfg->console), "loop", config_loop_name(cfg->loop),
-		"iothreads", (json_int_t)cfg->iothreads, "trace",
-		(json_int_t)cfg->trace, "no_reboot", cfg->no_reboot, "control",
-		control_json(cfg), "disks", host_disks(cfg), "nets",
-		host_nets(cfg), "vsock", host_vsock(&cfg->vsock), "balloon",
-		host_balloon(&cfg->balloon));
+		"iothreads", (json_int_t)cfg->iothreads, "poll_us",
+		(json_int_t)cfg->poll_us, "trace", (json_int_t)cfg->trace,
+		"no_reboot", cfg->no_reboot, "control", control_json(cfg),
+		"disks", host_disks(cfg), "nets", host_nets(cfg), "vsock",
+		host_vsock(&cfg->vsock), "balloon", host_balloon(&cfg->balloon),
+		"rng", host_rng(cfg));
 }
 
 int config_print_json(const struct config *cfg, FILE *out)

@@ -62,6 +62,10 @@ int config_value_vsock(
 int config_value_balloon(const char *value, struct config_balloon *ret_balloon,
 	struct error *err);
 
+/* bps=BYTES and more, or nothing at all: rate 0.  (config_rng.c) */
+int config_value_rng(
+	const char *value, struct bucket_limit *ret_limit, struct error *err);
+
 /* stdio, none or file=FILE (the rest, commas and all).  What @chr held is
  * freed. */
 int config_value_char(const char *option, const char *value,

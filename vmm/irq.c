@@ -41,6 +41,17 @@ void irq_line_close(int vm_fd, uint32_t gsi, int fd)
 	close(fd);
 }
 
+int irq_line_edge(int vm_fd, uint32_t gsi)
+{
+	struct kvm_irq_level line = {.irq = gsi, .level = 1};
+	int code = kvm_ioctl(vm_fd, KVM_IRQ_LINE, &line);
+
+	line.level = 0;
+	if (code >= 0)
+		code = kvm_ioctl(vm_fd, KVM_IRQ_LINE, &line);
+	return code < 0 ? code : 0;
+}
+
 int irq_bind_kick(int vm_fd, uint64_t gpa, unsigned len, uint64_t datamatch,
 	int fd, bool on)
 {

@@ -24,6 +24,15 @@ int irq_line_open(int vm_fd, uint32_t gsi, int *ret_fd, struct error *err);
 void irq_line_close(int vm_fd, uint32_t gsi, int fd);
 
 /**
+ * irq_line_edge - raise one edge of @gsi now.
+ * What an eventfd of irq_line_open() does, but without the kernel's worker that
+ * KVM needs for lines of an IOAPIC: where all CPUs are busy, it comes late.
+ * Thread: any.
+ * Return: 0 or -errno of KVM_IRQ_LINE.
+ */
+int irq_line_edge(int vm_fd, uint32_t gsi);
+
+/**
  * irq_bind_kick - let KVM write @fd when the guest writes @datamatch, @len
  * bytes wide, to MMIO address @gpa; @on false takes it back.
  * Return: 0 or -errno.  Thread: any.

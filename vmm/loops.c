@@ -19,9 +19,17 @@
 static const char *const names[CONFIG_IOTHREADS_MAX] = {
 	"io0", "io1", "io2", "io3", "io4", "io5", "io6", "io7"};
 
+struct loop_polling loops_polling(const struct config *cfg)
+{
+	return (struct loop_polling){
+		.max_ns = (int64_t)cfg->poll_us * 1000, .grow = 2};
+}
+
 int loops_start_threads(struct vm *vm, struct error *err)
 {
-	struct loop_options opt = {.backend = vm->cfg->loop};
+	const struct loop_polling polling = loops_polling(vm->cfg);
+	struct loop_options opt = {
+		.backend = vm->cfg->loop, .polling = &polling};
 	int code;
 
 	assert(vm->cfg->iothreads <= CONFIG_IOTHREADS_MAX);

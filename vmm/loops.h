@@ -11,9 +11,14 @@
 
 #include <stdint.h>
 
+#include "loop/loop.h"
+
+struct config;
 struct error;
-struct loop;
 struct vm;
+
+/* How loops of @cfg look before they sleep. */
+struct loop_polling loops_polling(const struct config *cfg);
 
 /**
  * loops_start_threads - start vm->cfg->iothreads I/O threads.

@@ -183,6 +183,13 @@ static int bind_kick(void *opaque, uint64_t gpa, unsigned len,
 	return irq_bind_kick(vm->fd, gpa, len, datamatch, fd, on);
 }
 
+static int raise_edge(void *opaque, uint32_t gsi)
+{
+	const struct vm *vm = opaque;
+
+	return irq_line_edge(vm->fd, gsi);
+}
+
 /* The next virtio slot: its window and its interrupt. */
 static int next_slot(
 	struct vm *vm, struct virtio_mmio_options *ret_slot, struct error *err)
@@ -198,6 +205,8 @@ static int next_slot(
 	*ret_slot = (struct virtio_mmio_options){
 		.gpa = layout_virtio_gpa(slot),
 		.irq_fd = irq_fd,
+		.gsi = layout_virtio_gsi(slot),
+		.edge = raise_edge,
 		.ioeventfd = bind_kick,
 		.opaque = vm,
 	};
@@ -277,7 +286,8 @@ static int add_rng(struct vm *vm, struct error *err)
 		return 0;
 	code = next_slot(vm, &slot, err);
 	if (code == 0)
-		code = virtio_rng_create(&env, "rng0", &virtio, err);
+		code = virtio_rng_create(
+			&env, "rng0", &vm->cfg->rng_limit, &virtio, err);
 	if (code < 0)
 		return code;
 	return plug(vm, virtio, &slot, err);

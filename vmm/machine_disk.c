@@ -92,6 +92,7 @@ static void pause_for_room(void *opaque)
 				 "paused (make room, then resume it)",
 				i);
 	vm_set_paused(vm, true);
+	vm->paused_for_disks |= full;
 	for (i = 0; i < vm->cfg->disks; i++)
 		if (full >> i & 1 && vm->on_disk_full)
 			vm->on_disk_full(vm->on_disk_full_opaque, i);
@@ -205,6 +206,11 @@ int machine_make_disk(struct vm *vm, unsigned index, const char *name,
 }
 
 /* ---- vm_disk.h ---- */
+
+uint32_t vm_paused_for_disks(const struct vm *vm)
+{
+	return vm->user_paused ? vm->paused_for_disks : 0;
+}
 
 unsigned vm_disks(const struct vm *vm)
 {

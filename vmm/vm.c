@@ -199,6 +199,7 @@ int vm_set_paused(struct vm *vm, bool paused)
 	if (paused == vm->user_paused)
 		return -EALREADY;
 	vm->user_paused = paused;
+	vm->paused_for_disks = 0;
 	if (paused)
 		vm_pause(vm);
 	else
@@ -277,7 +278,9 @@ int vm_call(struct vm *vm, void (*fn)(void *opaque), void *opaque)
 int vm_create(const struct config *cfg, const struct serial_front *front,
 	struct vm **ret_vm, struct error *err)
 {
-	struct loop_options opt = {.backend = cfg->loop, .name = "main"};
+	const struct loop_polling polling = loops_polling(cfg);
+	struct loop_options opt = {
+		.backend = cfg->loop, .name = "main", .polling = &polling};
 	struct vm *vm;
 	int code;
 

@@ -33,6 +33,9 @@ int vm_disk_set_limits(
 
 /* Call @fn after the VM was paused because there is no room for a write of
  * @disk; NULL: no more. */
+/* Bit i: the VM is paused because disk i has no room for a write. */
+uint32_t vm_paused_for_disks(const struct vm *vm);
+/* ... and is told. */
 void vm_on_disk_full(
 	struct vm *vm, void (*fn)(void *opaque, unsigned disk), void *opaque);
 

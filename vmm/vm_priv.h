@@ -99,6 +99,7 @@ struct vm {
 	/* Owned; by the first disk of a group, or the only one; or NULL. */
 	struct bucket_group *limits[CONFIG_DISKS_MAX];
 	_Atomic uint32_t disks_full;   /* bits; any thread sets them */
+	uint32_t paused_for_disks; /* bits: user_paused because of them */
 	struct loop_bh *disks_full_bh; /* owned; NULL without disks */
 	void (*on_disk_full)(void *opaque, unsigned disk);
 	void *on_disk_full_opaque; /* borrowed */

@@ -17,11 +17,12 @@
 
 /* What names things of the host, and may be given another value as a whole. */
 static const char *const host_options[] = {"kernel", "initrd", "serial",
-	"console", "loop", "iothread", "trace", "name", "control", "no-reboot",
-	"vsock"};
+	"console", "loop", "iothread", "poll-us", "trace", "name", "control",
+	"no-reboot", "vsock"};
 
 /* Options that are given once a device, with a list of key=value. */
-static const char *const list_options[] = {"disk", "net", "memory", "vsock"};
+static const char *const list_options[] = {
+	"disk", "net", "memory", "vsock", "rng"};
 
 /* Keys of which one replaces the others. */
 static const char *const disk_source[] = {"path", "fd"};

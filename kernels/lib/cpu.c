@@ -29,16 +29,26 @@ void trap_dispatch(struct trap_frame *frame); /* trap.S calls it */
 static struct gate idt[TRAP_VECTORS];
 static trap_fn *handlers[TRAP_VECTORS];
 
+static struct gate gate_to(uint64_t entry)
+{
+	return (struct gate){.offset_lo = (uint16_t)entry,
+		.selector = SEG_CODE,
+		.type = 0x8e, /* present interrupt gate */
+		.offset_mid = (uint16_t)(entry >> 16)};
+}
+
 static void fill_idt(void)
 {
 	uint64_t stub = (uint64_t)trap_stubs;
 	unsigned i;
 
 	for (i = 0; i < TRAP_VECTORS; i++, stub += STUB_SIZE)
-		idt[i] = (struct gate){.offset_lo = (uint16_t)stub,
-			.selector = SEG_CODE,
-			.type = 0x8e, /* present interrupt gate */
-			.offset_mid = (uint16_t)(stub >> 16)};
+		idt[i] = gate_to(stub);
+}
+
+void trap_gate(unsigned vector, void (*entry)(void))
+{
+	idt[vector] = gate_to((uint64_t)entry);
 }
 
 void cpu_init(struct cpu *cpu, unsigned index)

@@ -42,6 +42,10 @@ void cpu_init(struct cpu *cpu, unsigned index);
  * interrupts off.  A trap without one is printed and ends the guest. */
 void trap_handle(unsigned vector, trap_fn *fn);
 
+/* The same with an entry of the guest's own, as the gate has it: it saves what
+ * it uses and ends with iretq.  trap_dispatch() knows nothing of it. */
+void trap_gate(unsigned vector, void (*entry)(void));
+
 /**
  * user_enter - run @fn(@arg) in user mode, interrupts on, until it executes
  *              ud2.  Needs page_user_image().

@@ -197,8 +197,9 @@ static const char *negotiate(struct virtio_device *dev, uint64_t wanted)
 	offered |= (uint64_t)reg_read(dev, REG_FEATURES) << 32;
 	if ((offered >> VIRTIO_F_VERSION1 & 1) == 0)
 		return "does not offer VERSION_1";
-	wanted |= 1ull << VIRTIO_F_VERSION1 | 1ull << VIRTIO_F_EVENT |
-		  1ull << VIRTIO_F_INDIRECT;
+	wanted |= 1ull << VIRTIO_F_VERSION1 | 1ull << VIRTIO_F_INDIRECT;
+	if (boot_number("event", 1) != 0)
+		wanted |= 1ull << VIRTIO_F_EVENT;
 	dev->features = offered & wanted;
 	for (i = 0; i < 2; i++) {
 		reg_write(dev, REG_DRIVER_SEL, i);
@@ -212,7 +213,8 @@ static const char *negotiate(struct virtio_device *dev, uint64_t wanted)
 	return NULL;
 }
 
-static const char *open_queue(struct virtio_device *dev, unsigned index)
+static const char *open_queue(
+	struct virtio_device *dev, unsigned index, unsigned depth)
 {
 	struct virtio_queue *q = &dev->queue[index];
 	uint32_t max, i;
@@ -224,7 +226,7 @@ static const char *open_queue(struct virtio_device *dev, unsigned index)
 	if (max == 0)
 		return "queue missing";
 	q->index = index;
-	q->size = (uint16_t)(max < VIRTIO_DEPTH ? max : VIRTIO_DEPTH);
+	q->size = (uint16_t)(max < depth ? max : depth);
 	q->desc = page_alloc(1);
 	q->avail = page_alloc(1);
 	q->used = page_alloc(1);
@@ -268,6 +270,14 @@ const char *virtio_open(struct virtio_device *dev,
 	const struct virtio_place *place, uint64_t wanted, unsigned queues,
 	unsigned nth, bool irq)
 {
+	return virtio_open_deep(
+		dev, place, wanted, queues, nth, irq, VIRTIO_DEPTH);
+}
+
+const char *virtio_open_deep(struct virtio_device *dev,
+	const struct virtio_place *place, uint64_t wanted, unsigned queues,
+	unsigned nth, bool irq, unsigned depth)
+{
 	const char *why;
 	unsigned i;
 
@@ -285,7 +295,7 @@ const char *virtio_open(struct virtio_device *dev,
 	reg_write(dev, REG_STATUS, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
 	why = negotiate(dev, wanted);
 	for (i = 0; i < queues && why == NULL; i++)
-		why = open_queue(dev, i);
+		why = open_queue(dev, i, depth);
 	if (why != NULL)
 		return why;
 	if (dev->irq) {

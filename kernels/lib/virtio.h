@@ -2,9 +2,10 @@
 /*
  * kernels/lib/virtio.h - a driver for virtio 1.x over virtio-mmio version 2.
  *
- * Split rings with EVENT_IDX and INDIRECT_DESC where offered.  One driver
- * thread: the boot CPU.  The device is not trusted to be right: what it
- * returns is checked, and waiting has an end.
+ * Split rings with EVENT_IDX (unless the command line says event=0) and
+ * INDIRECT_DESC where offered.  One driver thread: the boot CPU.  The device
+ * is not trusted to be right: what it returns is checked, and waiting has an
+ * end.
  */
 #ifndef GODWIT_KERNELS_LIB_VIRTIO_H
 #define GODWIT_KERNELS_LIB_VIRTIO_H
@@ -14,10 +15,11 @@
 
 #include "kernels/lib/io.h"
 
-#define VIRTIO_MAX    16u /* devices of one guest */
-#define VIRTIO_QUEUES 5u  /* of one device that we use */
-#define VIRTIO_DEPTH  64u /* descriptors of one queue, at most */
-#define VIRTIO_CHAIN  16u /* buffers of one request, at most */
+#define VIRTIO_MAX    16u  /* devices of one guest */
+#define VIRTIO_QUEUES 5u   /* of one device that we use */
+#define VIRTIO_DEPTH  64u  /* descriptors of one queue, at most */
+#define VIRTIO_DEEP   256u /* of one that virtio_open_deep() sets up */
+#define VIRTIO_CHAIN  16u  /* buffers of one request, at most */
 
 #define VIRTIO_ID_BLOCK	  2u
 #define VIRTIO_ID_CONSOLE 3u
@@ -97,6 +99,13 @@ uint32_t virtio_probe(uint64_t gpa);
 const char *virtio_open(struct virtio_device *dev,
 	const struct virtio_place *place, uint64_t wanted, unsigned queues,
 	unsigned nth, bool irq);
+
+/* The same with queues of up to @depth (VIRTIO_DEEP at most) descriptors.
+ * virtio_add() and virtio_wait() know nothing beyond VIRTIO_DEPTH: such queues
+ * are their user's own, as the slots below. */
+const char *virtio_open_deep(struct virtio_device *dev,
+	const struct virtio_place *place, uint64_t wanted, unsigned queues,
+	unsigned nth, bool irq, unsigned depth);
 
 /* Reset it and mask its interrupt; memory is not given back. */
 void virtio_close(struct virtio_device *dev);

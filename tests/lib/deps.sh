@@ -12,9 +12,11 @@ build='gcc make libc6-dev libfdt-dev libjansson-dev liburing-dev
 	libslirp-dev libslirp0'
 test='libcmocka-dev clang libclang-rt-14-dev qemu-system-x86 busybox-static
 	cpio xz-utils lz4 zstd python3 spin acpica-tools valgrind git procps
-	binutils e2fsprogs util-linux ca-certificates iproute2'
+	binutils e2fsprogs util-linux ca-certificates iproute2
+	frama-c-base why3 cvc4 z3'
 lint='clang-format clang-tidy cppcheck shellcheck'
-bench='fio libuv1-dev libev-dev qemu-system-x86 python3 gnuplot-nox'
+bench='fio libuv1-dev libev-dev qemu-system-x86 python3 gnuplot-nox iproute2
+	util-linux'
 
 want=
 for set in "${@:-test}"; do

@@ -140,7 +140,7 @@ class Process:
             raise Hang("%s: does not end\n%s" % (
                 " ".join(self.args), self.story())) from None
         with self.changed:
-            self.changed.wait_for(lambda: self.open == 0, 10)
+            self.changed.wait_for(lambda: self.open == 0, 60)
         return status
 
     def alive(self):
@@ -175,9 +175,11 @@ atexit.register(end_everyone)
 
 
 class Control:
-    """A client of the control socket."""
+    """A client of the control socket.  first: a command (name, arguments) that
+    waits there before the VM looks; answer() has what it says.  of: the
+    Process, if that may end before it has a socket."""
 
-    def __init__(self, path, limit=PATIENCE):
+    def __init__(self, path, limit=PATIENCE, first=None, of=None):
         end = time.monotonic() + limit
         while True:
             self.sock = socket.socket(socket.AF_UNIX)
@@ -189,11 +191,14 @@ class Control:
                 # The one place that must look again: nobody tells when a
                 # socket appears.
                 self.sock.close()
-                if time.monotonic() > end:
+                if time.monotonic() > end or (of and not of.alive()):
                     raise Hang("no control socket at " + path) from None
                 time.sleep(0.005)
         self.file = self.sock.makefile("rwb")
-        self.greeting = json.loads(self.file.readline())
+        if first:
+            self.send(*first)
+        self.limit = limit
+        self.greeting = self.read()
         self.events = []
 
     def read(self):
@@ -203,9 +208,15 @@ class Control:
         return json.loads(line)
 
     def __call__(self, cmd, **args):
+        self.send(cmd, args)
+        return self.answer()
+
+    def send(self, cmd, args):
         self.file.write(json.dumps(
             {"cmd": cmd, "args": args, "id": 1}).encode() + b"\n")
         self.file.flush()
+
+    def answer(self):
         while True:
             answer = self.read()
             if "event" in answer:
@@ -213,9 +224,26 @@ class Control:
             else:
                 return answer
 
+    def wait_info(self, good):
+        """Until good(what info says); it looks again at each event."""
+        end = time.monotonic() + self.limit
+        while True:
+            info = self("info")["ok"]
+            if good(info):
+                return info
+            if time.monotonic() > end:
+                raise Hang("never so: %s" % info)
+            answer = self.read()
+            if "event" in answer:
+                self.events.append(answer)
+
     def job_end(self, job):
         """The event that ends the job."""
+        end = time.monotonic() + self.limit
         while True:
+            # Progress comes without end from a job that hangs.
+            if time.monotonic() > end:
+                raise Hang("job %s does not end" % job)
             for e in self.events:
                 d = e.get("data", {})
                 if e["event"] == "job" and d.get("id") == job and \

@@ -49,6 +49,20 @@ uint64_t testing_random(uint64_t *state)
 	return *state * 0x2545f4914f6cdd1dull;
 }
 
+bool testing_nap(unsigned *naps)
+{
+	const struct timespec nap = {.tv_nsec = 1000000};
+
+	nanosleep(&nap, NULL);
+	return ++*naps < 60000;
+}
+
+int testing_end_at_failure(void **state)
+{
+	(void)state;
+	return setenv("CMOCKA_TEST_ABORT", "1", 1);
+}
+
 void testing_need_kvm(void)
 {
 	const char *need = getenv("KVM");

@@ -89,11 +89,22 @@ static int ioeventfd(void *opaque, uint64_t gpa, unsigned len,
 	return b->ioeventfd_result;
 }
 
+static int edge(void *opaque, uint32_t gsi)
+{
+	struct vbench *b = opaque;
+
+	assert(gsi == VBENCH_GSI);
+	b->edges++;
+	return b->edge_result;
+}
+
 void vbench_plug(struct vbench *b, struct virtio_dev *vdev)
 {
 	struct virtio_mmio_options opt = {
 		.gpa = VBENCH_GPA,
 		.irq_fd = b->irq_fd,
+		.gsi = VBENCH_GSI,
+		.edge = b->edge ? edge : NULL,
 		.ioeventfd = ioeventfd,
 		.opaque = b,
 	};

@@ -20,6 +20,7 @@
 
 #define VBENCH_RAM     (8ull << 20)
 #define VBENCH_GPA     0xd0000000ull
+#define VBENCH_GSI     7u
 #define VDRIVER_QUEUES 5u
 
 /* The driver's view of a queue. */
@@ -45,6 +46,10 @@ struct vbench {
 	unsigned ioeventfds_on, ioeventfds_off;
 	int ioeventfd_result; /* that it returns */
 	bool event_idx;
+	/* The edge callback, if any: how often it was called, its result. */
+	bool edge;
+	unsigned edges;
+	int edge_result;
 };
 
 /* Make an empty machine; vbench_env() describes it to a device. */

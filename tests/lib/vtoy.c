@@ -12,6 +12,11 @@ static bool ready(struct virtio_dev *dev, unsigned q)
 	return !((struct vtoy *)dev)->not_ready;
 }
 
+static bool polled(const struct virtio_dev *dev, unsigned q)
+{
+	return ((const struct vtoy *)dev)->polled && q == 0;
+}
+
 static void request(struct virtio_dev *dev, struct virtq_chain *chain,
 	struct virtio_ticket ticket)
 {
@@ -70,6 +75,7 @@ static const struct virtio_dev_ops ops = {
 	.version = 1,
 	.ready = ready,
 	.request = request,
+	.polled = polled,
 	.start = start,
 	.stop = stop,
 	.destroy = destroy,

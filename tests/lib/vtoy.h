@@ -24,6 +24,7 @@ struct vtoy {
 	struct virtio_dev dev; /* first */
 	bool hold;	       /* keep requests instead of answering */
 	bool not_ready;
+	bool polled;		  /* queue 0 is; set it before DRIVER_OK */
 	void (*on_request)(void); /* NULL, or told of each one */
 	void (*on_destroy)(void); /* NULL, or told of its end */
 	struct virtio_ticket held[VTOY_HELD_MAX];

@@ -380,7 +380,9 @@ static const struct {
 	{"--disks=x", "--disks=x: unknown option (did you mean --disk? see "
 		      "`godwit help run`)"},
 	{"--bridge b", "--bridge: unknown option (see `godwit help run`)"},
-	{"-k K --rng=on", "--rng=on: --rng takes no value (give just --rng)"},
+	{"-k K --pit=on", "--pit=on: --pit takes no value (give just --pit)"},
+	{"-k K --rng=on", "--rng on: 'on' is not understood (give --rng, or "
+			 "--rng=bps=BYTES[,bps-burst=BYTES])"},
 	{"-k K -vq", "-vq: --verbose takes no value (give just --verbose)"},
 	{"-k K --verbose=v", "--verbose=v: --verbose takes no value (give just "
 			     "--verbose)"},
@@ -513,6 +515,10 @@ static const struct {
 				"in digits)"},
 	{"-k K --iothread 9",
 		"--iothread 9: too many I/O threads (give at most 8)"},
+	{"-k K --poll-us 1ms", "--poll-us 1ms: not a number of microseconds "
+			       "(give 0 to 1000, in digits)"},
+	{"-k K --poll-us 1001", "--poll-us 1001: not a number of microseconds "
+				"(give 0 to 1000, in digits)"},
 	{"-k K --trace all", "--trace all: not a number of events (give 0 to "
 			     "1048576, in digits)"},
 	{"-k K --trace 1048577", "--trace 1048577: not a number of events "
@@ -721,6 +727,7 @@ static void dry_run_prints_the_whole_configuration(void **state)
 				     "    \"console\": \"stdio\",\n"
 				     "    \"loop\": \"epoll\",\n"
 				     "    \"iothreads\": 2,\n"
+				     "    \"poll_us\": 100,\n"
 				     "    \"trace\": 256,\n"
 				     "    \"no_reboot\": true,\n"
 				     "    \"control\": \"name\",\n"
@@ -746,7 +753,11 @@ static void dry_run_prints_the_whole_configuration(void **state)
 				     "    ],\n"
 				     "    \"nets\": [],\n"
 				     "    \"vsock\": null,\n"
-				     "    \"balloon\": null\n"
+				     "    \"balloon\": null,\n"
+				     "    \"rng\": {\n"
+				     "      \"bps\": 0,\n"
+				     "      \"bps-burst\": 0\n"
+				     "    }\n"
 				     "  }\n"
 				     "}\n";
 	struct config cfg;
@@ -756,7 +767,7 @@ static void dry_run_prints_the_whole_configuration(void **state)
 		"-k K -i I -a quiet~console=hvc0 -c 2 -m "
 		"1G,backing=memfd,thp=on "
 		"-d path=a,,b,ro,direct,serial=S1,iothread=1 -d fd=5 "
-		"--iothread 2 --trace 256 --machine fdt "
+		"--iothread 2 --poll-us 100 --trace 256 --machine fdt "
 		"--boot pvh --serial file=ser.log --console stdio --rng --pit "
 		"--loop epoll --debug-exit --no-reboot --name vm1 --dry-run");
 	text = json_of(&cfg);

@@ -60,7 +60,7 @@ static int setup(void **state)
 	struct error err = {0};
 	int fd;
 
-	alarm(120);
+	alarm(TESTING_WATCHDOG_S);
 	b->engine = *state;
 	b->fds = testing_fd_count();
 	strcpy(b->dir, "/tmp/godwit-disk-XXXXXX");

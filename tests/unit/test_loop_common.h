@@ -59,7 +59,7 @@ static inline int fixture_setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	alarm(120);
+	alarm(TESTING_WATCHDOG_S);
 	f->backend = (enum loop_backend)(intptr_t)*state;
 	f->fds = testing_fd_count();
 	f->loop = loop_for(f->backend);

@@ -251,6 +251,40 @@ static void budget_adapts(void **state)
 	assert_int_equal(loop_set_polling(loop, &polling), -EINVAL);
 }
 
+/* A notification may take longer than any look. */
+static void a_probe_finds_what_waits_hide(void **state)
+{
+	struct loop *loop = fixture_loop(state);
+	const struct loop_polling polling = {HOUR, 2, 0};
+	int64_t now = loop_now_ns(loop, LOOP_MONOTONIC);
+	struct polled p;
+	unsigned i;
+
+	polled_open(&p, loop, 0);
+	assert_int_equal(loop_set_polling(loop, &polling), 0);
+	for (i = 0; i < 1000; i++) /* too long to tell anything */
+		loop_polling_adapt(loop, now - 9 * HOUR);
+	raise_fd(p.fd);
+	assert_true(loop_poll(loop, true));
+	assert_int_equal(p.checks, 0);
+	loop->poll_ns = 0; /* this one was near */
+	for (i = 0; i < 16; i++) {
+		assert_int_equal(loop->poll_ns, 0);
+		loop_polling_adapt(loop, now - 2 * HOUR);
+	}
+	p.positive_at = p.checks + 10;
+	assert_true(loop_poll(loop, true));
+	assert_int_equal(p.readies, 1);
+	assert_int_equal(loop->poll_ns, HOUR);
+	loop_polling_adapt(loop, now - 2 * HOUR);
+	assert_int_equal(loop->poll_ns, 0);
+	raise_fd(p.fd); /* one miss is not enough for the next */
+	assert_true(loop_poll(loop, true));
+	assert_int_equal(p.readies, 1);
+	assert_int_equal(p.ends, 1);
+	polled_close(&p);
+}
+
 static void zero_disables(void **state)
 {
 	struct loop *loop = fixture_loop(state);
@@ -399,6 +433,9 @@ int main(void)
 			work_is_not_counted),
 		ON_ONE("the budget grows, shrinks and is capped",
 			budget_adapts),
+		ON_ONE("a probe finds what waits hide, and only near misses "
+		       "lead to one",
+			a_probe_finds_what_waits_hide),
 		ON_ALL("a limit of nothing disables polling", zero_disables),
 		ON_ALL("fds without a check do not starve",
 			others_do_not_starve),

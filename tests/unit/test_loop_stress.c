@@ -225,7 +225,7 @@ static void everything_at_once(void **state)
 	int64_t end = now_ms() + ms;
 	int i;
 
-	alarm((unsigned)(120 + ms / 1000));
+	alarm((unsigned)(TESTING_WATCHDOG_S + ms / 1000));
 	for (i = 0; i < SHARED; i++) {
 		half[i] = (struct shared_half){&c, i};
 		loop_bh_create(c.loop, shared_runs, &half[i], "shared", NULL,

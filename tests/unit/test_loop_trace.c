@@ -327,7 +327,7 @@ static void same_trace_everywhere(void **state)
 		}
 		free(want);
 		testing_random(&seed);
-		alarm(120);
+		alarm(TESTING_WATCHDOG_S);
 	}
 	alarm(0);
 	print_message("# %d scripts, %zu bytes of trace\n", count, events);

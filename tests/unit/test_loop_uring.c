@@ -550,7 +550,7 @@ static void enomem_from_enter(void **state)
 	int fds = testing_fd_count();
 	pthread_t supervisor;
 
-	alarm(120);
+	alarm(TESTING_WATCHDOG_S);
 	pthread_create(&supervisor, NULL, refuse_some, &s);
 	run_logged(run_short_logged, &s.out);
 	if (s.listener >= 0)

@@ -57,7 +57,7 @@ static void plug_rng(void)
 	struct virtio_env env = vbench_env(&b);
 	struct virtio_dev *dev;
 
-	assert_int_equal(virtio_rng_create(&env, "rng0", &dev, NULL), 0);
+	assert_int_equal(virtio_rng_create(&env, "rng0", NULL, &dev, NULL), 0);
 	vbench_plug(&b, dev);
 }
 
