@@ -80,7 +80,7 @@ VIRTIO := virtio/iov.o virtio/queue.o virtio/dev.o virtio/dev_state.o \
 	virtio/backend/disk_pool.o virtio/backend/disk_uring.o \
 	virtio/backend/disk_change.o virtio/backend/disk_trim.o
 MIGRATE := migrate/phase.o migrate/dirty.o migrate/source.o migrate/source_greet.o \
-	migrate/source_precopy.o  migrate/source_switch.o migrate/source_postcopy.o \
+	migrate/source_precopy.o migrate/source_hints.o migrate/source_switch.o migrate/source_postcopy.o \
 	migrate/source_send.o migrate/source_return.o migrate/source_timeline.o \
 	migrate/state.o migrate/stats.o migrate/crc32c.o migrate/wire.o migrate/wire_put.o \
 	migrate/wire_get.o migrate/frame.o migrate/chan.o migrate/chan_addr.o \
@@ -88,7 +88,7 @@ MIGRATE := migrate/phase.o migrate/dirty.o migrate/source.o migrate/source_greet
 	migrate/chan_mem.o \
 	migrate/dest.o migrate/dest_end.o migrate/dest_states.o migrate/dest_in.o \
 	migrate/dest_ram.o migrate/dest_postcopy.o migrate/dest_door.o \
-	migrate/zero.o  migrate/uffd.o migrate/pager.o migrate/pager_fault.o \
+	migrate/zero.o migrate/prompt.o migrate/uffd.o migrate/pager.o migrate/pager_fault.o \
 	migrate/touched.o migrate/fileio.o migrate/snapshot_format.o \
 	migrate/snapshot_write.o migrate/snapshot_read.o migrate/lazy.o
 
@@ -110,8 +110,8 @@ UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire \
 	virtio_thread disk disk_faults disk_ends disk_trim disk_block \
 	virtio_blk_trim virtio_blk_flow config_disk uart charfd serial rtc i8042 \
 	cpu_hotplug config_cpus power debug_exit pvpanic terminal pager snapshot \
-	snapshot_crash lazy control verbs migrate_stats words source source_ends \
-	dest dest_ends migrate
+	snapshot_crash lazy control verbs migrate_stats words source source_hints \
+	source_ends dest dest_ends migrate
 KVM_TESTS := balloon net check vm load hotplug vcpu_state run memory faults \
 	crash dirty
 FUZZ := blk vsock balloon net bzimage elf state cpuid device_state wire \
@@ -182,7 +182,7 @@ RUN := tests/lib/run.sh
 
 # Scripts that print TAP, beside the programs of UNIT and KVM_TESTS.
 UNIT_SCRIPTS := runner.sh
-KVM_SCRIPTS := cli.sh control.sh disk.sh disk_errors.py refusals.py \
+KVM_SCRIPTS := cli.sh control.sh disk.sh disk_errors.py hints.py refusals.py \
 	terminal.py vsock.py hostile.sh qemu_guests.sh migrate.py migrate_faults.py \
 	soak.py phases.py postcopy_dma.py
 GUEST_SCRIPTS := stock.sh hotplug.sh migrate.sh kvm.sh

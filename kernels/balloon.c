@@ -5,8 +5,9 @@
  *
  * Each page of the pool holds its number; one that was in the balloon may hold
  * that or zeroes, and must be good for writing again.  The guest also keeps a
- * buffer of statistics with the host, answers requests for hints with the pages
- * that are not in the balloon, and reports some once.
+ * buffer of statistics with the host, answers the first request for hints with
+ * pages that are not in the balloon, uses some of them again at once, and
+ * reports some once.
  */
 #include <stddef.h>
 
@@ -47,6 +48,8 @@ static struct {
 	uint8_t *small;
 	unsigned stats, hint, report; /* their queues */
 	uint32_t hint_id;	      /* seen last */
+	uint32_t hinted,
+		reuse; /* pages shown; the first of them in use again */
 	uint64_t kept, zeroed, wrong;
 } me;
 
@@ -178,7 +181,49 @@ static bool say(uint32_t id)
 	return answered(me.hint, &buf);
 }
 
-/* Show the last quarter of the pool, in blocks, as far as it is ours. */
+static uint64_t new_mark(uint32_t i)
+{
+	return ~mark(i);
+}
+
+/* In use again while the host may think that they are not. */
+static void use_again(void)
+{
+	uint32_t first = me.pages - me.hinted, i;
+
+	if (me.reuse > me.hinted)
+		me.reuse = me.hinted;
+	for (i = first; i < first + me.reuse; i++)
+		*page(i) = new_mark(i);
+	if (me.reuse > 0)
+		print("balloon: reused %u\n", me.reuse);
+}
+
+/* All are ours again; what was in use must have kept what it held. */
+static void hints_done(void)
+{
+	uint32_t first = me.pages - me.hinted, i;
+	uint64_t lost = 0, zeroed = 0, kept = 0;
+
+	for (i = first; i < me.pages; i++) {
+		if (i < first + me.reuse)
+			lost += *page(i) != new_mark(i);
+		else if (*page(i) == 0)
+			zeroed++;
+		else if (*page(i) == mark(i))
+			kept++;
+		else
+			me.wrong++;
+		*page(i) = mark(i);
+	}
+	print("balloon: hints done lost %lu zeroed %lu kept %lu\n", lost,
+		zeroed, kept);
+	me.wrong += lost;
+	me.hinted = me.reuse = 0;
+}
+
+/* Show the last quarter of the pool, in blocks, as far as it is ours; pages
+ * that were shown stay aside until the host is done. */
 static bool look_at_hints(void)
 {
 	struct virtio_buffer buf = {NULL, 0, true};
@@ -191,12 +236,12 @@ static bool look_at_hints(void)
 		return true;
 	me.hint_id = id;
 	if (id == 1)
-		print("balloon: hints done\n");
+		hints_done();
 	if (id < 2)
 		return true;
 	if (!say(id))
 		return false;
-	for (i = 0; i < BLOCKS; i++) {
+	for (i = 0; me.hinted == 0 && i < BLOCKS; i++) {
 		first = me.pages - (i + 1) * n;
 		if (first < me.actual)
 			break;
@@ -208,6 +253,10 @@ static bool look_at_hints(void)
 	if (!say(0))
 		return false;
 	print("balloon: hinted %u\n", i * n);
+	if (i > 0) {
+		me.hinted = i * n;
+		use_again();
+	}
 	return true;
 }
 
@@ -275,6 +324,7 @@ static void fill_pool(void)
 	me.list = page_alloc(1);
 	me.small = page_alloc(1);
 	me.pages = (uint32_t)boot_number("pages", 1024);
+	me.reuse = (uint32_t)boot_number("reuse", 0);
 	me.pool = page_alloc(me.pages);
 	for (i = 0; i < me.pages; i++)
 		*page(i) = mark(i);

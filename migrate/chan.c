@@ -23,6 +23,8 @@
 #include "vmm/error.h"
 
 #define NS_PER_MS 1000000
+/* Reads of more pieces than that are large ones: they take nothing along. */
+#define AHEAD_PIECES 3
 
 /* ---- time ---- */
 
@@ -78,6 +80,8 @@ void chan_init(struct chan *chan, const struct chan_ops *ops, const char *name)
 	chan->ops = ops;
 	chan->deadline_ms = -1;
 	chan->down = false;
+	chan->ahead = NULL;
+	chan->ahead_cap = chan->ahead_at = chan->ahead_len = 0;
 	snprintf(chan->name, sizeof(chan->name), "%s", name);
 }
 
@@ -128,6 +132,79 @@ int chan_write(struct chan *chan, const void *buf, size_t len)
 	return chan_writev(chan, &iov, 1);
 }
 
+/* ---- reading ahead ---- */
+
+int chan_read_ahead(struct chan *chan, size_t bytes)
+{
+	assert(!chan->ahead);
+	chan->ahead = malloc(bytes);
+	if (!chan->ahead)
+		return -ENOMEM;
+	chan->ahead_cap = bytes;
+	return 0;
+}
+
+bool chan_has_ahead(const struct chan *chan)
+{
+	return chan->ahead_len > 0;
+}
+
+/* Into the first piece, some of what was read before. */
+static ssize_t take_ahead(struct chan *chan, const struct iovec *iov)
+{
+	size_t n =
+		iov->iov_len < chan->ahead_len ? iov->iov_len : chan->ahead_len;
+
+	memcpy(iov->iov_base, chan->ahead + chan->ahead_at, n);
+	chan->ahead_at += n;
+	chan->ahead_len -= n;
+	return (ssize_t)n;
+}
+
+/* As the back end's readv. */
+static ssize_t read_some(struct chan *chan, struct iovec *iov, int iovs)
+{
+	struct iovec more[AHEAD_PIECES + 1];
+	size_t want = 0;
+	ssize_t n;
+	int i;
+
+	if (chan->ahead_len > 0)
+		return take_ahead(chan, iov);
+	if (!chan->ahead || iovs > AHEAD_PIECES)
+		return chan->ops->readv(chan, iov, iov_limit(iovs));
+	for (i = 0; i < iovs; i++) {
+		more[i] = iov[i];
+		want += iov[i].iov_len;
+	}
+	more[iovs] = (struct iovec){chan->ahead, chan->ahead_cap};
+	n = chan->ops->readv(chan, more, iovs + 1);
+	if (n <= 0 || (size_t)n <= want)
+		return n;
+	chan->ahead_at = 0;
+	chan->ahead_len = (size_t)n - want;
+	return (ssize_t)want;
+}
+
+int chan_fill(struct chan *chan)
+{
+	struct iovec iov = {chan->ahead, chan->ahead_cap};
+	ssize_t n;
+
+	if (chan->down)
+		return -ECANCELED;
+	if (chan->ahead_len > 0)
+		return 0;
+	n = chan->ops->readv(chan, &iov, 1);
+	if (n <= 0 && chan->down)
+		return -ECANCELED;
+	if (n <= 0)
+		return n == 0 ? -ENODATA : (int)n;
+	chan->ahead_at = 0;
+	chan->ahead_len = (size_t)n;
+	return 0;
+}
+
 int chan_readv(struct chan *chan, struct iovec *iov, int iovs)
 {
 	bool some = false;
@@ -137,7 +214,7 @@ int chan_readv(struct chan *chan, struct iovec *iov, int iovs)
 	while (iovs > 0) {
 		if (chan->down)
 			return -ECANCELED;
-		n = chan->ops->readv(chan, iov, iov_limit(iovs));
+		n = read_some(chan, iov, iovs);
 		if (n <= 0 && chan->down)
 			return -ECANCELED;
 		if (n == 0)
@@ -230,6 +307,7 @@ void chan_close(struct chan *chan)
 	if (!chan)
 		return;
 	chan_shutdown(chan);
+	free(chan->ahead);
 	chan->ops->destroy(chan);
 }
 

@@ -89,6 +89,19 @@ int chan_read(struct chan *chan, void *buf, size_t len);
 /* The same into several buffers; @iov is used up. */
 int chan_readv(struct chan *chan, struct iovec *iov, int iovs);
 
+/**
+ * chan_read_ahead - from now on take along what has come beyond what is read,
+ * up to @bytes: short frames then cost one system call and not one a piece.
+ * Before the first read, or the reader.  Return: 0 or -ENOMEM.
+ */
+int chan_read_ahead(struct chan *chan, size_t bytes);
+/* Something was taken along, of which chan_fd() knows nothing any more. */
+bool chan_has_ahead(const struct chan *chan);
+/* With chan_read_ahead(): wait until something is there.  0, -ENODATA (end),
+ * -ETIMEDOUT (nothing came for the deadline: no harm done), -ECANCELED or
+ * -errno. */
+int chan_fill(struct chan *chan);
+
 /* For poll(2): readable when chan_read() would find something.  -1: cannot be
  * polled (memory).  Borrowed. */
 int chan_fd(const struct chan *chan);

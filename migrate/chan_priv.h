@@ -52,6 +52,9 @@ struct chan {
 	const struct chan_ops *ops;
 	_Atomic int deadline_ms; /* -1: none */
 	_Atomic bool down;	 /* chan_shutdown() was called */
+	/* Read ahead, the reader's: [at, at + len) is not yet taken. */
+	uint8_t *ahead; /* owned; NULL: it reads what it is asked for */
+	size_t ahead_cap, ahead_at, ahead_len;
 	char name[CHAN_NAME_MAX];
 };
 

@@ -307,6 +307,8 @@ int dest_start(struct dest *dest, const struct migrate_guest *guest,
 	dest->done = done;
 	dest->opaque = opaque;
 	code = prepare(dest, &why);
+	if (code == 0)
+		code = dest_load_start(dest, &why);
 	if (code == 0) {
 		dest->started = true; /* before it can end */
 		code = dest_thread(

@@ -132,6 +132,8 @@ static int on_attach(struct dest *d, struct caller *c, struct error *err)
 	} else {
 		d->urgent_taken = true;
 		take_over(d, &d->urgent, c);
+		/* Without memory for it, it is only slower. */
+		(void)chan_read_ahead(d->urgent.chan, DEST_AHEAD);
 		atomic_store(&d->urgent_was, true);
 		atomic_store(&d->urgent_up, true);
 		if (epoll_ctl(d->urgent_set, EPOLL_CTL_ADD,

@@ -115,6 +115,10 @@ void dest_fail(struct dest *d, const struct error *why)
 
 void dest_stop_load(struct dest *d)
 {
+	pthread_mutex_lock(&d->lock);
+	d->load_over = true;
+	pthread_cond_broadcast(&d->cond);
+	pthread_mutex_unlock(&d->lock);
 	if (d->load_started)
 		pthread_join(d->load_thread, NULL);
 	d->load_started = false;

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 
 #include "migrate/chan.h"
@@ -36,8 +37,27 @@ static void wait_input(struct dest *d)
 		;
 }
 
-static int on_sync(
-	struct dest *d, const struct wire_header *h, struct error *err)
+/* The source asks where we are: the switch may be next, and until COMMIT it is
+ * one thread's turn after the other (prompt.h). */
+static void keep_close(struct dest *d)
+{
+	if (d->in_stay.kept)
+		return;
+	prompt_turns(0, true);
+	prompt_stay(&d->in_stay, 0, prompt_packet_cpu(chan_fd(d->main.chan)));
+}
+
+/* Data want a CPU of their own. */
+static void spread(struct dest *d)
+{
+	if (!d->in_stay.kept)
+		return;
+	prompt_leave(&d->in_stay);
+	prompt_turns(0, false);
+}
+
+static int on_sync(struct dest *d, const struct wire_header *h,
+	enum dest_state state, struct error *err)
 {
 	struct dest_conn *c = &d->main;
 	uint32_t id;
@@ -51,6 +71,8 @@ static int on_sync(
 	wire_put_sync(&c->out, id);
 	code = frame_send(c->chan, &c->out, &c->out_seq, NULL, 0, err);
 	pthread_mutex_unlock(&c->lock);
+	if (state < DEST_LISTEN)
+		keep_close(d);
 	return code;
 }
 
@@ -77,6 +99,19 @@ static int on_discard(
 	return dest_ram_discard(d, h, err);
 }
 
+/* The fault threads look for a CPU of their own. */
+static int listen_free(struct dest *d, struct error *err)
+{
+	bool kept = d->in_stay.kept;
+	int cpu = sched_getcpu(), code;
+
+	prompt_leave(&d->in_stay);
+	code = dest_listen(d, err);
+	if (kept)
+		prompt_stay(&d->in_stay, 0, cpu);
+	return code;
+}
+
 static int on_package(struct dest *d, const struct wire_header *h,
 	enum dest_state state, struct error *err)
 {
@@ -98,11 +133,12 @@ static int on_package(struct dest *d, const struct wire_header *h,
 	d->package_in = c->in; /* load() reads it while we read on */
 	c->in = (struct frame_in){0};
 	dest_set_phase(d, MIGRATE_SWITCH);
-	code = d->package.listen ? dest_listen(d, err) : 0;
+	code = d->package.listen ? listen_free(d, err) : 0;
 	if (code < 0)
 		return code;
 	dest_set_state(d, DEST_LISTEN);
-	return dest_load_start(d, err);
+	dest_load_go(d);
+	return 0;
 }
 
 /* The instant at which the guest becomes ours. */
@@ -125,6 +161,7 @@ static int on_commit(struct dest *d, struct error *err)
 	pthread_mutex_unlock(&d->lock);
 	if (code == 0 && d->pager)
 		dest_set_phase(d, MIGRATE_POSTCOPY);
+	spread(d);
 	return code;
 }
 
@@ -186,6 +223,8 @@ static int on_cancel(struct dest *d, struct error *err)
 static int on_pages(struct dest *d, const struct wire_header *h,
 	enum dest_state state, struct error *err)
 {
+	if (h->data_len > DEST_FEW_BYTES)
+		spread(d);
 	if (state < DEST_LISTEN)
 		return dest_ram_pages(d, h, err);
 	if (!d->pager)
@@ -202,7 +241,7 @@ static int obey(struct dest *d, const struct wire_header *h,
 	case WIRE_PAGES:
 		return on_pages(d, h, state, err);
 	case WIRE_SYNC:
-		return on_sync(d, h, err);
+		return on_sync(d, h, state, err);
 	case WIRE_ROUND:
 		return on_round(d, h, err);
 	case WIRE_ADVISE:

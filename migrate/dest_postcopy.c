@@ -12,11 +12,13 @@
  * was asked for on it is asked for again on the first one.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "migrate/chan.h"
 #include "migrate/dest_priv.h"
@@ -179,6 +181,8 @@ static int ready(void *opaque)
 	}
 	if (code < 0)
 		code = urgent_lost(d);
+	else
+		code = chan_has_ahead(d->urgent.chan);
 	wake_in(d);
 	return code;
 }
@@ -315,13 +319,28 @@ static bool wait_commit(struct dest *d)
 	return committed;
 }
 
+/* Is there a package? */
+static bool wait_package(struct dest *d)
+{
+	bool go;
+
+	pthread_mutex_lock(&d->lock);
+	while (!d->load_go && !d->load_over)
+		pthread_cond_wait(&d->cond, &d->lock);
+	go = d->load_go;
+	pthread_mutex_unlock(&d->lock);
+	return go;
+}
+
 static void *load_main(void *arg)
 {
 	struct dest *d = arg;
 	struct error err = {0};
 	int code;
 
-	if (load(d) < 0 || !wait_commit(d))
+	d->load_tid = gettid();
+	prompt_turns(0, true);
+	if (!wait_package(d) || load(d) < 0 || !wait_commit(d))
 		return NULL;
 	code = d->guest.ops->run(d->guest.opaque, d->package.run.paused, &err);
 	pthread_mutex_lock(&d->lock);
@@ -339,18 +358,29 @@ static void *load_main(void *arg)
 	return NULL;
 }
 
+/* Before it is needed: making a thread takes longer than most of what is to be
+ * done while the guest stands still. */
 int dest_load_start(struct dest *d, struct error *err)
 {
-	int code;
+	int code = dest_thread(&d->load_thread, "migrate-load", load_main, d);
 
-	pthread_mutex_lock(&d->lock);
-	d->load_busy = true;
-	pthread_mutex_unlock(&d->lock);
-	code = dest_thread(&d->load_thread, "migrate-load", load_main, d);
 	if (code < 0)
 		return error_errno(err, code, "start thread migrate-load");
 	d->load_started = true;
 	return 0;
+}
+
+void dest_load_go(struct dest *d)
+{
+	int cpu = sched_getcpu();
+
+	if (d->in_stay.kept && d->load_tid != 0)
+		prompt_stay(&d->load_stay, d->load_tid, cpu);
+	pthread_mutex_lock(&d->lock);
+	d->load_busy = true;
+	d->load_go = true;
+	pthread_cond_broadcast(&d->cond);
+	pthread_mutex_unlock(&d->lock);
 }
 
 void dest_postcopy_fini(struct dest *d)

@@ -21,6 +21,7 @@
 #include "migrate/dest.h"
 #include "migrate/frame.h"
 #include "migrate/guest.h"
+#include "migrate/prompt.h"
 #include "migrate/stats.h"
 #include "migrate/wire.h"
 #include "vmm/error.h"
@@ -53,7 +54,9 @@ enum dest_run { DEST_RUN_NOT, DEST_RUN_GOING, DEST_RUN_OK, DEST_RUN_FAILED };
 #define DEST_IDLE_FRAMES (1u << 20)
 /* Pages placed at once: they fit the second-level cache. */
 #define DEST_CHUNK	64u
-#define DEST_REQUESTS	64u /* remembered, for the loss of the urgent link */
+#define DEST_FEW_BYTES	65536u /* of a frame that is no bulk yet */
+#define DEST_AHEAD	8192u  /* the urgent connection's: a frame of a page */
+#define DEST_REQUESTS	64u    /* remembered, for the loss of the urgent link */
 #define DEST_TIMEOUT_MS 10000
 /* For the source to read our last words and close. */
 #define DEST_LINGER_MS 500
@@ -133,7 +136,11 @@ struct dest {
 	uint64_t requests;			    /* urgent.lock */
 
 	pthread_t in_thread, load_thread, door_thread;
-	bool load_started; /* migrate-in, then the joiner */
+	bool load_started;	 /* the owner, then the joiner */
+	bool load_go, load_over; /* lock: load it; there is nothing to load */
+	_Atomic pid_t load_tid;	 /* 0: it does not run yet */
+	/* Where the two keep from the source's last questions on. */
+	struct prompt_stay in_stay, load_stay; /* migrate-in, migrate-load */
 	bool door_started;
 	struct dest_peer peer[DEST_PEERS]; /* door thread but for chan */
 	uint64_t peer_serial;
@@ -203,7 +210,9 @@ int dest_place(struct dest *d, struct dest_conn *conn, uint8_t *bounce,
 	const struct wire_header *h, struct error *err);
 /* Ask for every missing page on the first connection. */
 int dest_request_rest(struct dest *d);
+/* Start migrate-load, which waits for the package; and let it begin. */
 int dest_load_start(struct dest *d, struct error *err);
+void dest_load_go(struct dest *d);
 void dest_postcopy_fini(struct dest *d);
 
 /* ---- dest_door.c ---- */

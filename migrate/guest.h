@@ -20,6 +20,7 @@
 
 struct error;
 struct guestmem;
+struct migrate_phase_info;
 struct state_writer;
 
 struct migrate_guest_ops {
@@ -37,6 +38,10 @@ struct migrate_guest_ops {
 	int (*dirty_clear)(void *opaque, const uint64_t *bitmap, uint64_t first,
 		uint64_t count, struct error *err);
 	void (*dirty_stop)(void *opaque);
+	/* Tell those who watch (phase.h); stop() tells COMPLETE by itself.
+	 * Hints come between AFTER_SYNC and BEFORE_SYNC or CLEANUP only, and
+	 * none is under way when these return.  NULL: nobody watches. */
+	void (*phase)(void *opaque, const struct migrate_phase_info *info);
 
 	/* Stop the guest for good, as far as anybody can see: vCPUs out, devices
 	 * quiet, state in @w, images unlocked.  RAM does not change after it.

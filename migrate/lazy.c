@@ -156,8 +156,8 @@ static void read_ahead(const struct lazy *l, uint64_t page, uint64_t *told)
 		AHEAD_BYTES, POSIX_FADV_WILLNEED);
 }
 
-/* Bring what is missing, in order, until told to stop. */
-static int bring_all(struct lazy *l, bool yield)
+/* Bring what is missing, in order, until told to stop; NULL: nobody does. */
+static int bring_all(struct lazy *l, bool yield, const _Atomic bool *stop)
 {
 	const struct timespec nap = {.tv_nsec = 20000};
 	uint8_t *buf = aligned_alloc(SNAPSHOT_PAGE, AHEAD * SNAPSHOT_PAGE);
@@ -169,7 +169,7 @@ static int bring_all(struct lazy *l, bool yield)
 		error_errno(&err, -ENOMEM, "snapshot: buffer");
 		return fail(l, &err);
 	}
-	while (code == 0 && !atomic_load(&l->stop)) {
+	while (code == 0 && !(stop && atomic_load(stop))) {
 		while (yield && atomic_load(&l->serving) > 0)
 			nanosleep(&nap, NULL);
 		page = pager_next_missing(l->pager, page);
@@ -197,7 +197,7 @@ static void *prefetch_main(void *opaque)
 
 	/* Of this thread alone, on Linux: the guest goes first. */
 	setpriority(PRIO_PROCESS, (id_t)gettid(), 5);
-	if (bring_all(l, true) == 0)
+	if (bring_all(l, true, &l->stop) == 0)
 		finish(l);
 	return NULL;
 }
@@ -287,12 +287,15 @@ int snapshot_lazy_loaded(struct lazy *l, struct error *err)
 	return snapshot_lazy_error(l, err);
 }
 
-int snapshot_lazy_complete(struct lazy *l, struct error *err)
+int snapshot_lazy_complete(
+	struct lazy *l, const _Atomic bool *cancel, struct error *err)
 {
-	int code = bring_all(l, false);
+	int code = bring_all(l, false, cancel);
 
 	if (code < 0)
 		return snapshot_lazy_error(l, err);
+	if (cancel && atomic_load(cancel))
+		return error_set(err, -ECANCELED, "cancelled");
 	finish(l);
 	return 0;
 }

@@ -30,7 +30,8 @@ struct pager_source {
 	 * come by pager_place() from any thread, from inside this call too.
 	 * Fault threads.  0 or -errno: then pager_failed() is true. */
 	int (*request)(void *opaque, uint64_t page, uint32_t count);
-	/* NULL, or: @fd is readable.  Fault thread 0. */
+	/* NULL, or: @fd is readable.  Fault thread 0.  0, 1: there is more,
+	 * whatever @fd says, or -errno. */
 	int (*ready)(void *opaque);
 	int fd; /* borrowed; -1: none */
 	void *opaque;

@@ -26,18 +26,20 @@
 #include "vmm/error.h"
 
 #define FOLLOW_EVERY 256u /* faults */
-#define STAT_CPU     39u  /* field of /proc/PID/stat; see proc(5) */
+#define QUIET_MS     5
+#define STAT_CPU     39u /* field of /proc/PID/stat; see proc(5) */
 
 /* ---- where to run ---- */
 
 /* The CPU that thread @tid was on last; -1: not known. */
-static int cpu_of(uint32_t tid)
+static int cpu_of(uint32_t tid, bool *ret_vcpu)
 {
 	char path[48], text[512], *at;
 	unsigned field;
 	ssize_t n;
 	int fd;
 
+	*ret_vcpu = false;
 	snprintf(path, sizeof(path), "/proc/self/task/%u/stat", tid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -47,35 +49,49 @@ static int cpu_of(uint32_t tid)
 	if (n <= 0)
 		return -1;
 	text[n] = '\0';
+	*ret_vcpu = strstr(text, "(" PAGER_VCPU_NAME) != NULL;
 	at = strrchr(text, ')'); /* the name may hold blanks */
 	for (field = 2; at && field < STAT_CPU; field++)
 		at = strchr(at + 1, ' ');
 	return at ? atoi(at + 1) : -1;
 }
 
+/* Let who faulted last go where it likes. */
+static void let_go(struct pager_thread *t)
+{
+	prompt_leave(&t->guest);
+	t->follow_in = 0;
+}
+
 /*
  * Who faults sleeps until we are through, so its CPU has nothing to do; another
  * one would have to be woken first and then wake it in turn, which costs more
  * than all the rest.  So this thread keeps to the CPU where the last faults
- * came from.  Only a preference: where it may not be, it goes anywhere.
+ * came from, and if that is a vCPU (which makes no threads), to its own CPU it,
+ * too: the scheduler would wake it on one that is idle.  That ends after
+ * QUIET_MS without a fault, and for one fault in FOLLOW_EVERY, so that the
+ * scheduler has a say.  One fault thread only: two might keep the same vCPU.
  */
 static void follow(struct pager_thread *t, uint32_t tid)
 {
-	cpu_set_t set;
+	bool vcpu;
 	int cpu;
 
+	if (t->follow_in == 1)
+		prompt_leave(&t->guest);
 	if (t->follow_in > 0) {
 		t->follow_in--;
 		return;
 	}
 	t->follow_in = FOLLOW_EVERY;
-	cpu = cpu_of(tid);
-	if (cpu < 0 || cpu >= CPU_SETSIZE || cpu == t->cpu)
+	cpu = cpu_of(tid, &vcpu);
+	if (cpu < 0)
 		return;
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set) == 0)
-		t->cpu = cpu;
+	if (cpu != t->cpu)
+		prompt_stay(&t->self, 0, cpu);
+	t->cpu = t->self.kept ? cpu : -1;
+	if (vcpu && t->self.kept && t->pager->threads == 1)
+		prompt_stay(&t->guest, (pid_t)tid, cpu);
 }
 
 /* ---- how much to ask for ---- */
@@ -264,23 +280,33 @@ static void *thread_main(void *opaque)
 		{.fd = p->stop_fd, .events = POLLIN},
 		{.fd = -1, .events = POLLIN},
 	};
+	bool more = false; /* the source has something that its fd hides */
+	int code;
 
 	atomic_store(&t->tid, gettid());
 	if (t->index == 0 && p->has_source && p->source.ready)
 		fds[2].fd = p->source.fd;
+	prompt_turns(0, true);
 	for (;;) {
-		if (poll(fds, 3, -1) < 0 && errno != EINTR)
+		code = poll(fds, 3, more ? 0 : t->guest.kept ? QUIET_MS : -1);
+		if (code < 0 && errno != EINTR)
 			break;
+		if (code == 0 && !more)
+			let_go(t);
 		if (fds[1].revents)
 			break;
 		if (fds[0].revents && serve(t) < 0)
 			break;
-		if (fds[2].revents && p->source.ready(p->source.opaque) < 0) {
+		if (!fds[2].revents && !more)
+			continue;
+		code = p->source.ready(p->source.opaque);
+		more = code > 0;
+		if (code < 0) {
 			pager_fail(p);
 			fds[2].fd = -1;
-			fds[2].revents = 0;
 		}
 	}
+	let_go(t);
 	if (!fds[1].revents)
 		pager_fail(p);
 	atomic_store(&t->tid, 0);
@@ -300,6 +326,7 @@ static int start_thread(struct pager *p, unsigned i)
 	t->next = t->count = 0;
 	t->cpu = -1;
 	t->follow_in = 0;
+	t->self.kept = t->guest.kept = false;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	code = pthread_create(&t->thread, NULL, thread_main, t);

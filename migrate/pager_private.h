@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 #include "migrate/pager.h"
+#include "migrate/prompt.h"
 #include "migrate/uffd.h"
 #include "vmm/guestmem.h"
 
@@ -28,6 +29,7 @@
 #define PAGER_MSGS	  64u
 #define PAGER_WAITS	  256u
 #define PAGER_TRAILS	  32u
+#define PAGER_VCPU_NAME	  "vcpu" /* so begin the names of vCPU threads */
 
 struct pager_thread {
 	struct pager *pager;
@@ -40,6 +42,7 @@ struct pager_thread {
 	/* Placement: the CPU we keep to, -1: any; faults till we look again. */
 	int cpu;
 	unsigned follow_in;
+	struct prompt_stay self, guest; /* guest: the last who faulted */
 };
 
 /* Where a guest thread was last: only a hint, so fields may not match. */

@@ -4,13 +4,14 @@
  * know: a list of watchers and no more (Q7).
  *
  *   SETUP        dirty logging is on, nothing was sent yet
- *   BEFORE_SYNC  the dirty log is about to be read
- *   AFTER_SYNC   it was read; what is sent next is known
- *   COMPLETE     the guest is stopped, the rest is sent; no more syncs
+ *   AFTER_SYNC   a round begins: writes to what it sends are logged
+ *   BEFORE_SYNC  the round has ended, the dirty log is about to be read
+ *   COMPLETE     the guest is about to be stopped, the rest to be sent
  *   CLEANUP      the end, whatever came of it; SETUP may follow
  *
- * SETUP, then any number of BEFORE_SYNC and AFTER_SYNC pairs, then COMPLETE
- * (not if it was given up), then CLEANUP.
+ * SETUP, then any number of AFTER_SYNC and BEFORE_SYNC pairs, if anybody has
+ * said that he would give hints, then COMPLETE (not if it was given up), then
+ * CLEANUP.  With postcopy at once there is COMPLETE and no more.
  *
  * Thread: the VM's loop, for all of it.
  */
@@ -20,7 +21,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum migrate_phase {
+enum migrate_step {
 	MIGRATE_SETUP,
 	MIGRATE_BEFORE_SYNC,
 	MIGRATE_AFTER_SYNC,
@@ -37,13 +38,12 @@ struct migrate_hints {
 };
 
 struct migrate_phase_info {
-	enum migrate_phase phase;
-	/* A page that is skipped would be asked for after a switch, and nobody
-	 * could answer: no hints when that may happen. */
-	bool may_postcopy;
-	/* For AFTER_SYNC; borrowed until the next phase.  NULL: no use for it.
-	 */
+	enum migrate_step phase;
+	/* For AFTER_SYNC; to be copied, good until the next phase.  NULL: no
+	 * use for it. */
 	const struct migrate_hints *hints;
+	/* For SETUP; else NULL.  To be set by who would give hints. */
+	bool *ret_hints;
 };
 
 /* The caller's storage; zero-initialised. */

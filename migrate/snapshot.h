@@ -82,8 +82,10 @@ int snapshot_lazy_start(struct snapshot *s, struct guestmem *gm, bool prefetch,
  * those that could not be read were zero; from now on who touches one waits.
  * 0, or the -errno of the first failure with @err: do not run the guest. */
 int snapshot_lazy_loaded(struct lazy *lazy, struct error *err);
-/* Bring every page that is still missing, from this thread.  0 or -errno. */
-int snapshot_lazy_complete(struct lazy *lazy, struct error *err);
+/* Bring every page that is still missing, from this thread.
+ * @cancel: NULL, or looked at between reads: -ECANCELED.  0 or -errno. */
+int snapshot_lazy_complete(
+	struct lazy *lazy, const _Atomic bool *cancel, struct error *err);
 /* All pages are here. */
 bool snapshot_lazy_done(const struct lazy *lazy);
 /* The file could not be read: what is missing will not come. */

@@ -208,10 +208,13 @@ static enum source_result after_running(struct source *s, struct error *err)
 
 static enum source_result course(struct source *s, struct error *err)
 {
-	int code;
+	int code = 0;
 
 	source_set_phase(s, MIGRATE_CONNECT);
-	code = source_greet(s, err);
+	if (s->opt.gather)
+		code = s->opt.gather(s->opt.gather_opaque, &s->cancel, err);
+	if (code == 0)
+		code = source_greet(s, err);
 	if (code == 0)
 		code = source_precopy(s, err);
 	if (code == 0)
@@ -252,6 +255,7 @@ static void *migrate_main(void *arg)
 	end_connections(s);
 	if (result == SOURCE_MOVED)
 		s->stats.pages_left = 0; /* whatever the last hang-up said */
+	source_hints_cleanup(s);
 	if (s->logging)
 		s->guest.ops->dirty_stop(s->guest.opaque);
 	s->stats.end_ns = source_now_ns();
@@ -294,6 +298,7 @@ static void source_free(struct source *s)
 	free(s->peer_stats);
 	free((void *)(uintptr_t)s->unsent);
 	free((void *)(uintptr_t)s->by_urgent);
+	free((void *)(uintptr_t)s->hinted);
 	free(s->dirty);
 	free(s->told);
 	free(s->description);

@@ -40,6 +40,12 @@ struct source_options {
 				     for, after the switch */
 	uint32_t max_rounds;	  /* then stop whatever it costs; 0: 30 */
 	int timeout_ms;		  /* without progress; 0: 10 s */
+	/* Before all else, on the migrate thread: see to it that all of RAM is
+	 * here, for who reads a page that is lost waits for ever.  Returns soon
+	 * when @cancel is set.  0 or -errno.  NULL: it is here. */
+	int (*gather)(
+		void *opaque, const _Atomic bool *cancel, struct error *err);
+	void *gather_opaque; /* borrowed */
 };
 
 /* How it ended. */

@@ -229,6 +229,9 @@ static int open_urgent(struct source *s, struct error *err)
 	s->urgent.chan = chan;
 	pthread_mutex_unlock(&s->lock);
 	chan_set_deadline(chan, s->opt.timeout_ms);
+	code = chan_read_ahead(chan, SOURCE_AHEAD);
+	if (code < 0)
+		return error_errno(err, code, "migrate: urgent connection");
 	memcpy(m.session, s->session, sizeof(m.session));
 	wire_put_attach(source_begin(&s->urgent, WIRE_ATTACH), &m);
 	code = source_send(s, &s->urgent, err);

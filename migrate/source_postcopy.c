@@ -153,7 +153,8 @@ static bool push_waits(struct source *s)
 	ts.tv_sec = (time_t)(until / 1000000000u);
 	ts.tv_nsec = (long)(until % 1000000000u);
 	pthread_mutex_lock(&s->lock);
-	if (!s->broken)
+	/* Who takes the last page of all wakes us. */
+	if (!s->broken && s->left > 0)
 		pthread_cond_timedwait(&s->cond, &s->lock, &ts);
 	pthread_mutex_unlock(&s->lock);
 	return true;
@@ -197,8 +198,10 @@ static int push_all(struct source *s, struct error *err)
 static void wait_answered(struct source *s)
 {
 	pthread_mutex_lock(&s->lock);
+	s->settling = true;
 	while (s->answering > 0)
 		pthread_cond_wait(&s->cond, &s->lock);
+	s->settling = false;
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -257,7 +260,10 @@ int source_answer_request(struct source *s, struct source_conn *c,
 	if (c == &s->main)
 		source_urgent_lost(s);
 	code = answer(s, c, req, err);
-	if (--s->answering == 0) {
+	/* The push sleeps on another CPU, and to wake that one for nothing
+	 * would cost more than the answer.  It says that it waits before it
+	 * looks at what we count, and we count before we look. */
+	if (--s->answering == 0 && (s->settling || s->left == 0)) {
 		pthread_mutex_lock(&s->lock);
 		pthread_cond_broadcast(&s->cond);
 		pthread_mutex_unlock(&s->lock);

@@ -7,7 +7,8 @@
  * under the log's watch again right before they are read.  After it the stream
  * is drained, so that what follows the stop waits behind nothing, and the log
  * is read.  Slowing the guest down, for one that dirties faster than the link
- * takes, would hook into after_round().
+ * takes, would hook into after_round().  Pages that the guest does not need
+ * (source_hints.c) are left out as the round comes to them.
  *
  * Thread: migrate.
  */
@@ -45,21 +46,28 @@ struct chunk {
 				first */
 };
 
+static uint64_t word_of(struct source *s, uint64_t w)
+{
+	if (s->hinting)
+		source_hints_take(s, w);
+	return s->dirty[w];
+}
+
 /* The next @limit pages of s->dirty or a few less, whole words if it can be;
- * none are left: 0 pages. */
+ * none are left: 0 pages, and the cursor is at the end. */
 static void gather(
 	struct source *s, uint64_t *cursor, uint32_t limit, struct chunk *c)
 {
 	uint64_t w = *cursor, bits;
 	uint32_t weight;
 
-	while (w < s->words && s->dirty[w] == 0)
+	while (w < s->words && source_hints_room(s) && word_of(s, w) == 0)
 		w++;
 	c->first = w;
 	c->end = w;
 	c->pages = 0;
-	for (; w < s->words && c->pages < limit; w++) {
-		bits = s->dirty[w];
+	for (; w < s->words && c->pages < limit && source_hints_room(s); w++) {
+		bits = word_of(s, w);
 		weight = (uint32_t)__builtin_popcountll(bits);
 		if (c->pages > 0 && weight > limit - c->pages)
 			break;
@@ -194,9 +202,13 @@ int source_send_dirty(struct source *s, bool live, struct error *err)
 		if (code != 0)
 			return code;
 		gather(s, &cursor, chunk_limit(s, live), &c);
-		if (c.pages == 0)
+		code = source_hints_send(s, err);
+		if (code < 0)
+			return code;
+		if (c.pages == 0 && cursor == s->words)
 			return 0;
-		code = send_chunk(s, &c, live, err);
+		if (c.pages > 0)
+			code = send_chunk(s, &c, live, err);
 		if (code < 0)
 			return code;
 		source_sample(s, false);
@@ -275,14 +287,14 @@ static int send_round_mark(struct source *s, struct error *err)
 }
 
 /* Return: 0, 1 for a switch, -errno. */
-static int one_round(struct source *s, struct error *err)
+static int send_round(struct source *s, struct error *err)
 {
 	uint64_t begin;
 	int code;
 
-	s->stats.round++;
-	source_sample(s, true);
-	code = source_send_dirty(s, true, err);
+	code = source_hints_begin(s, err);
+	if (code == 0)
+		code = source_send_dirty(s, true, err);
 	if (code != 0)
 		return code;
 	begin = source_now_ns();
@@ -292,6 +304,20 @@ static int one_round(struct source *s, struct error *err)
 	if (code < 0)
 		return code;
 	measure(s, source_now_ns() - begin);
+	return 0;
+}
+
+/* Return: as send_round(). */
+static int one_round(struct source *s, struct error *err)
+{
+	int code;
+
+	s->stats.round++;
+	source_sample(s, true);
+	code = send_round(s, err);
+	source_hints_end(s);
+	if (code != 0)
+		return code;
 	code = source_dirty_sync(s, err);
 	return code < 0 ? code : send_round_mark(s, err);
 }
@@ -368,6 +394,9 @@ int source_precopy(struct source *s, struct error *err)
 		s->logging = false;
 		return code;
 	}
+	code = source_hints_setup(s, err);
+	if (code < 0)
+		return code;
 	s->synced_ns = source_now_ns();
 	while (verdict == GO_ON) {
 		code = one_round(s, err);

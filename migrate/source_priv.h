@@ -5,6 +5,7 @@
  * source.c           life, the order of the phases, how it ends
  * source_greet.c     connections and handshake
  * source_precopy.c   rounds, when to stop, the bandwidth limit
+ * source_hints.c     pages that need not be sent, says the guest
  * source_switch.c    stop, package, commit, and who owns it if the answer is
  *                    lost
  * source_postcopy.c  pages after the switch: pushed, and answers to requests
@@ -39,6 +40,7 @@ struct source_timeline;
 #define SOURCE_BULK_PAGES  256u /* of a frame in precopy */
 #define SOURCE_PUSH_PAGES  32u	/* of a frame pushed after the switch */
 #define SOURCE_BULK_BUFFER (4u << 20)
+#define SOURCE_AHEAD	   1024u /* the urgent connection's: requests */
 #define SOURCE_NO_PAGE	   UINT64_MAX
 
 /* Answers of the destination that somebody may wait for, as bits. */
@@ -82,6 +84,7 @@ struct source {
 
 	pthread_t migrate_thread, return_thread, urgent_thread;
 	bool return_started, urgent_started; /* migrate thread */
+	_Atomic pid_t return_tid;	     /* 0: it does not run yet */
 	int wake_fd; /* owned eventfd: the readers shall look up */
 	_Atomic bool ended;
 	_Atomic bool closing; /* connections end because we end them */
@@ -122,7 +125,14 @@ struct source {
 	uint64_t bulk_bytes, bulk_ns; /* measured, older rounds count less */
 	uint64_t round_bytes, round_ns;
 	uint64_t rtt_ns;
-	uint64_t synced_ns;		  /* the last dirty_sync() */
+	uint64_t synced_ns; /* the last dirty_sync() */
+	bool setup;	    /* SETUP was told */
+	bool hinting;	    /* this round takes hints */
+	uint64_t hints_at;  /* word: hints for those before it are too late */
+	uint64_t left_out[WIRE_PAGES_MAX]; /* to be sent as a word each */
+	uint32_t left_outs;
+	/* Owned bitmap, NULL: no hints.  The VM's loop sets bits. */
+	_Atomic uint64_t *hinted;
 	struct source_timeline *timeline; /* owned */
 
 	/* After the switch; any thread of ours. */
@@ -134,6 +144,7 @@ struct source {
 	_Atomic bool serving;	     /* requests may come */
 	_Atomic uint64_t hint;	    /* scan here; SOURCE_NO_PAGE: nothing new */
 	_Atomic uint32_t answering; /* requests being answered */
+	_Atomic bool settling;	    /* somebody waits until none is */
 };
 
 /* ---- source.c ---- */
@@ -167,6 +178,26 @@ int source_send_dirty(struct source *s, bool live, struct error *err);
 uint64_t source_count_bits(const uint64_t *map, uint64_t words);
 int source_dirty_sync(struct source *s, struct error *err);
 uint64_t source_expected_ns(struct source *s, uint64_t pages);
+
+/* ---- source_hints.c ---- */
+
+/* Dirty logging is on.  0 or -ENOMEM. */
+int source_hints_setup(struct source *s, struct error *err);
+/* A round is about to send s->dirty: ask for hints, if it is worth it. */
+int source_hints_begin(struct source *s, struct error *err);
+/* Move what was hinted of word @w of s->dirty to s->left_out, which has
+ * source_hints_room() for it; once in a round. */
+void source_hints_take(struct source *s, uint64_t w);
+static inline bool source_hints_room(const struct source *s)
+{
+	return s->left_outs <= WIRE_PAGES_MAX - 64;
+}
+/* Send s->left_out.  0 or -errno. */
+int source_hints_send(struct source *s, struct error *err);
+/* The round is over: no more hints.  Before the sync. */
+void source_hints_end(struct source *s);
+/* The migration is over. */
+void source_hints_cleanup(struct source *s);
 
 /* ---- source_switch.c ---- */
 

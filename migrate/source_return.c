@@ -2,20 +2,20 @@
 /*
  * migrate/source_return.c - what the destination says, noted for whoever waits.
  *
- * Threads: "migrate-return" and "migrate-urgent" run the two mains.  They sleep
- * in poll(2), so that a read has a deadline only when a frame has begun.
+ * Threads: "migrate-return" and "migrate-urgent" run the two mains.  The first
+ * sleeps in poll(2), the other in the read itself: a system call less on the
+ * way of a page.  Either way a deadline counts only when a frame has begun.
  */
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "migrate/chan.h"
+#include "migrate/prompt.h"
 #include "migrate/source_priv.h"
 #include "vmm/log.h"
 
@@ -336,11 +336,12 @@ static int nap_ms(struct source *s)
 	return STUCK_POLL_MS;
 }
 
-/* Sleep until there is something to read.  False: we are closing. */
-static bool readable(struct source *s, struct source_conn *c)
+/* Sleep until there is something to read on the first connection.  False: we
+ * are closing. */
+static bool readable(struct source *s)
 {
 	struct pollfd fds[2] = {
-		{.fd = chan_fd(c->chan), .events = POLLIN},
+		{.fd = chan_fd(s->main.chan), .events = POLLIN},
 		{.fd = s->wake_fd, .events = POLLIN},
 	};
 	uint64_t drop;
@@ -352,13 +353,8 @@ static bool readable(struct source *s, struct source_conn *c)
 			return true; /* reading will tell */
 		if (fds[0].revents)
 			return true;
-		/* The urgent thread leaves the wake-up to the other one: it
-		 * looks only for the end, and that comes by its channel. */
-		if (fds[1].revents && c == &s->main &&
-			read(s->wake_fd, &drop, sizeof(drop)) < 0)
+		if (fds[1].revents && read(s->wake_fd, &drop, sizeof(drop)) < 0)
 			continue;
-		if (c != &s->main)
-			fds[1].fd = -1;
 	}
 	return false;
 }
@@ -371,7 +367,9 @@ void *source_return_main(void *arg)
 	bool ours = false;
 	int code = 0;
 
-	while (code == 0 && readable(s, &s->main)) {
+	s->return_tid = gettid();
+	prompt_turns(0, true);
+	while (code == 0 && readable(s)) {
 		code = recv_frame(&s->main, &h, &err);
 		if (code == -ETIMEDOUT && chan_fd(s->main.chan) < 0) {
 			code = 0;
@@ -390,6 +388,7 @@ void *source_return_main(void *arg)
 			chan_name(s->main.chan));
 	if (code < 0)
 		source_break(s, &err, !ours || s->peer_gave_up);
+	s->return_tid = 0;
 	/* After the reason, which whoever waits for this wants to see. */
 	pthread_mutex_lock(&s->lock);
 	s->return_over = true;
@@ -410,20 +409,15 @@ static int on_urgent_frame(
 
 /* Run where its packets come in: on the way to whoever waits for the answer no
  * other CPU is to be woken.  Only a preference. */
-static void follow_packets(struct source_conn *c, int *cpu)
+static void follow_packets(
+	struct source_conn *c, struct prompt_stay *stay, int *cpu)
 {
-	socklen_t len = sizeof(int);
-	cpu_set_t set;
-	int now = -1;
+	int now = prompt_packet_cpu(chan_fd(c->chan));
 
-	if (getsockopt(chan_fd(c->chan), SOL_SOCKET, SO_INCOMING_CPU, &now,
-		    &len) < 0 ||
-		now < 0 || now >= CPU_SETSIZE || now == *cpu)
+	if (now < 0 || now == *cpu)
 		return;
 	*cpu = now;
-	CPU_ZERO(&set);
-	CPU_SET(now, &set);
-	sched_setaffinity(0, sizeof(set), &set);
+	prompt_stay(stay, 0, now);
 }
 
 /* The urgent connection is a help: without it the destination asks on the first
@@ -433,13 +427,21 @@ void *source_urgent_main(void *arg)
 	struct source *s = arg;
 	struct wire_header h;
 	struct error err;
+	struct prompt_stay stay = {.kept = false};
 	int code = 0, cpu = -1;
 	unsigned frames = 0;
 
-	while (readable(s, &s->urgent)) {
-		code = recv_frame(&s->urgent, &h, &err);
-		if (code == -ETIMEDOUT && chan_fd(s->urgent.chan) < 0)
+	prompt_turns(0, true);
+	while (!s->closing) {
+		/* A request after long is as good as one at once. */
+		code = chan_fill(s->urgent.chan);
+		if (code == -ETIMEDOUT)
 			continue;
+		if (code == 0)
+			code = recv_frame(&s->urgent, &h, &err);
+		else
+			error_errno(
+				&err, code, "%s", chan_name(s->urgent.chan));
 		if (code < 0)
 			break;
 		s->progress_ns = source_now_ns();
@@ -447,9 +449,9 @@ void *source_urgent_main(void *arg)
 		if (code < 0)
 			break;
 		if (frames++ % FOLLOW_EVERY == 0)
-			follow_packets(&s->urgent, &cpu);
+			follow_packets(&s->urgent, &stay, &cpu);
 	}
-	if (code == 0 || s->closing)
+	if (s->closing)
 		return NULL;
 	if (code == -EPROTO || code == -EBADMSG)
 		source_break(s, &err, false);

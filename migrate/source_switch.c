@@ -14,11 +14,13 @@
  * Thread: migrate.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "migrate/chan.h"
+#include "migrate/prompt.h"
 #include "migrate/source_priv.h"
 #include "migrate/state.h"
 #include "vmm/guestmem.h"
@@ -382,14 +384,10 @@ static int find_owner(struct source *s, struct error *err)
 	}
 }
 
-int source_switch_over(struct source *s, struct error *err)
+static int change_hands(struct source *s, struct error *err)
 {
-	int code = 0;
+	int code = hand_over(s, err);
 
-	if (s->postcopy)
-		code = discard_early(s, err);
-	if (code == 0)
-		code = hand_over(s, err);
 	if (code == 0)
 		code = decide(s, err);
 	if (code < 0)
@@ -404,5 +402,42 @@ int source_switch_over(struct source *s, struct error *err)
 	}
 	if (code >= 0)
 		s->stats.running_ns = source_now_ns();
+	return code;
+}
+
+/* From the stop to RUNNING two threads take turns (prompt.h). */
+struct together {
+	struct prompt_stay self, other;
+};
+
+static void stay_together(struct source *s, struct together *t)
+{
+	int cpu = sched_getcpu();
+
+	prompt_turns(0, true);
+	prompt_stay(&t->self, 0, cpu);
+	if (s->return_tid != 0)
+		prompt_stay(&t->other, s->return_tid, cpu);
+}
+
+static void part(struct together *t)
+{
+	prompt_leave(&t->other);
+	prompt_leave(&t->self);
+	prompt_turns(0, false);
+}
+
+int source_switch_over(struct source *s, struct error *err)
+{
+	struct together t = {.self = {.kept = false}};
+	int code = 0;
+
+	if (s->postcopy)
+		code = discard_early(s, err);
+	if (code < 0)
+		return code;
+	stay_together(s, &t);
+	code = change_hands(s, err);
+	part(&t);
 	return code;
 }

@@ -123,6 +123,7 @@ static json_t *pages_json(const struct migrate_stats *s)
 		{"background", &s->pages_background},
 		{"duplicate", &s->pages_duplicate},
 		{"discarded", &s->pages_discarded},
+		{"hinted", &s->pages_hinted},
 		{"left", &s->pages_left},
 		{"placed", &s->pages_placed},
 		{"again", &s->pages_again},

@@ -43,6 +43,8 @@ struct migrate_stats {
 	_Atomic uint64_t pages_background; /* pushed after the switch */
 	_Atomic uint64_t pages_duplicate; /* requests for pages sent already */
 	_Atomic uint64_t pages_discarded;
+	_Atomic uint64_t pages_hinted; /* sent as a word, unseen: the guest
+					  did not need them */
 	_Atomic uint64_t pages_left; /* dirty or unsent, as known */
 
 	_Atomic uint64_t bytes_per_s;	/* measured */

@@ -95,8 +95,13 @@ int uffd_register(int fd, void *base, uint64_t len, struct error *err)
 int uffd_unregister(int fd, void *base, uint64_t len)
 {
 	struct uffdio_range range = {.start = (uintptr_t)base, .len = len};
+	int code = ioctl(fd, UFFDIO_UNREGISTER, &range) < 0 ? -errno : 0;
 
-	return ioctl(fd, UFFDIO_UNREGISTER, &range) < 0 ? -errno : 0;
+	/* The kernel wakes who waits, and only then locks out who is about to:
+	 * since Linux 6.7 a fault is handled under its VMA's lock alone, and
+	 * may begin to wait in between. */
+	uffd_wake(fd, base, len);
+	return code;
 }
 
 /* Both ioctls tell in their last field how far they came, or why not. */
@@ -137,7 +142,7 @@ void uffd_wake(int fd, void *base, uint64_t len)
 {
 	struct uffdio_range range = {.start = (uintptr_t)base, .len = len};
 
-	/* Fails only where nothing is registered, so nobody waits. */
+	/* Finds who waits, registered or not; a good range cannot fail. */
 	ioctl(fd, UFFDIO_WAKE, &range);
 }
 

@@ -41,14 +41,19 @@ static void set_state(struct balloon *b, enum hint_state state, bool announce)
 	balloon_set_config(b, BALLOON_AT_HINT, config, announce);
 }
 
+static bool has_hints(const struct balloon *b)
+{
+	return b->dev.active && !b->poisoned &&
+	       virtio_dev_has(&b->dev, VIRTIO_BALLOON_F_FREE_PAGE_HINT);
+}
+
 int balloon_hint_start(
 	struct virtio_dev *dev, const struct migrate_hints *hints)
 {
 	struct balloon *b = balloon_of(dev);
 	struct balloon_hint *h = &b->hint;
 
-	if (!dev->active || b->poisoned ||
-		!virtio_dev_has(dev, VIRTIO_BALLOON_F_FREE_PAGE_HINT))
+	if (!has_hints(b))
 		return -EOPNOTSUPP;
 	if (dev->quiesced)
 		return -EBUSY;
@@ -128,10 +133,13 @@ static void on_phase(void *opaque, const struct migrate_phase_info *info)
 
 	switch (info->phase) {
 	case MIGRATE_SETUP:
+		if (info->ret_hints && has_hints(balloon_of(dev)) &&
+			!dev->quiesced)
+			*info->ret_hints = true;
 		break;
 	case MIGRATE_AFTER_SYNC:
 		/* A guest that has no hints to give is migrated without. */
-		if (info->hints && !info->may_postcopy)
+		if (info->hints)
 			balloon_hint_start(dev, info->hints);
 		break;
 	case MIGRATE_BEFORE_SYNC:

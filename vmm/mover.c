@@ -188,13 +188,27 @@ static void source_ended_here(struct mover *m)
 		vm_stop(m->vm, VM_END_MOVED);
 }
 
+/* The migrate thread.  The file stays ours while the guest is leaving. */
+static int bring_rest(
+	void *opaque, const _Atomic bool *cancel, struct error *err)
+{
+	struct mover *m = opaque;
+
+	return snapshot_lazy_complete(m->lazy, cancel, err);
+}
+
 int mover_migrate(struct mover *m, const struct source_options *opt,
 	const struct mover_watch *watch, struct error *err)
 {
 	struct migrate_guest guest = vm_migrate_guest(m->guest);
+	struct source_options options = *opt;
 	char *description = NULL;
 	int code;
 
+	if (m->lazy) {
+		options.gather = bring_rest;
+		options.gather_opaque = m;
+	}
 	code = mover_check_idle(m, "migrate", err);
 	if (code < 0)
 		return code;
@@ -203,8 +217,8 @@ int mover_migrate(struct mover *m, const struct source_options *opt,
 		return code;
 	code = vm_describe(m->vm, &description, err);
 	if (code == 0)
-		code = source_start(opt, &guest, description, source_done, m,
-			&m->source, err);
+		code = source_start(&options, &guest, description, source_done,
+			m, &m->source, err);
 	free(description);
 	if (code < 0) {
 		vm_cpus_thaw(m->vm);
@@ -294,7 +308,8 @@ static void *save_thread(void *opaque)
 
 	m->save.code = 0;
 	if (m->lazy)
-		m->save.code = snapshot_lazy_complete(m->lazy, &m->err);
+		m->save.code =
+			snapshot_lazy_complete(m->lazy, &m->cancel, &m->err);
 	if (m->save.code == 0)
 		m->save.code =
 			snapshot_write(m->save.path, &what, &opt, &m->err);

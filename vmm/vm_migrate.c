@@ -6,11 +6,15 @@
 #include "vmm/vm_migrate.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "migrate/dirty.h"
+#include "migrate/phase.h"
+#include "migrate/prompt.h"
 #include "vmm/description.h"
 #include "vmm/error.h"
 #include "vmm/log.h"
@@ -23,12 +27,19 @@
 
 struct vm_migrate {
 	struct vm *vm;		 /* borrowed */
+	pid_t owner;		 /* the VM's thread */
 	struct dirty_log *dirty; /* owned by the migrate thread; or NULL */
+	/* Where hints go: the migrate thread shuts it, whether the VM's thread
+	 * can be reached or not. */
+	pthread_mutex_t lock;
+	struct migrate_hints hints; /* lock; unused NULL: shut */
 };
 
 /* An order on its way to the VM's thread. */
 struct order {
 	struct vm_migrate *m;
+	void (*fn)(struct order *o);
+	struct prompt_stay stay; /* of the VM's thread */
 	struct state_writer *w;
 	const uint8_t *state;
 	uint64_t len;
@@ -37,20 +48,42 @@ struct order {
 	struct error *err;
 };
 
-static int give(struct vm_migrate *m, void (*fn)(void *opaque), struct order *o)
+/* The VM's thread was woken where its caller is; from here on it may be
+ * anywhere again. */
+static void obey(void *opaque)
 {
-	int code = vm_call(m->vm, fn, o);
+	struct order *o = opaque;
 
-	return code < 0 ? error_errno(o->err, code, "reach the VM") : o->code;
+	prompt_leave(&o->stay);
+	o->fn(o);
+}
+
+static int give(
+	struct vm_migrate *m, void (*fn)(struct order *o), struct order *o)
+{
+	int code;
+
+	o->fn = fn;
+	prompt_turns(m->owner, true);
+	prompt_stay(&o->stay, m->owner, sched_getcpu());
+	code = vm_call(m->vm, obey, o);
+	/* Not by itself: a vCPU that it has just started would take the CPU
+	 * before we hear of it. */
+	prompt_turns(m->owner, false);
+	if (code == 0)
+		return o->code;
+	prompt_leave(&o->stay);
+	return error_errno(o->err, code, "reach the VM");
 }
 
 /* ---- source ---- */
 
-static void stop_here(void *opaque)
+static void stop_here(struct order *o)
 {
-	struct order *o = opaque;
 	struct vm *vm = o->m->vm;
 
+	migrate_publish(&vm->phases,
+		&(struct migrate_phase_info){.phase = MIGRATE_COMPLETE});
 	o->paused = vm_is_paused(vm);
 	vm_pause(vm);
 	o->code = vm_save(vm, o->w, o->err);
@@ -73,9 +106,8 @@ static int guest_stop(void *opaque, struct state_writer *w, bool *ret_paused,
 	return code;
 }
 
-static void restart_here(void *opaque)
+static void restart_here(struct order *o)
 {
-	struct order *o = opaque;
 	struct vm *vm = o->m->vm;
 
 	o->code = machine_lock_disks(vm, o->err);
@@ -113,11 +145,12 @@ void vm_migrate_expect(struct vm_migrate *m)
 	m->vm->away = true;
 }
 
-static void load_here(void *opaque)
+static void load_here(struct order *o)
 {
-	struct order *o = opaque;
 	struct vm *vm = o->m->vm;
 
+	/* It may make vCPUs, whose turns are to be ordinary ones. */
+	prompt_turns(0, false);
 	o->code = vm_load(vm, o->state, o->len, o->err);
 	if (o->code == 0)
 		o->code = vm_claim(vm, o->err);
@@ -131,10 +164,8 @@ static int guest_load(
 	return give(o.m, load_here, &o);
 }
 
-static void abandon_here(void *opaque)
+static void abandon_here(struct order *o)
 {
-	struct order *o = opaque;
-
 	machine_unlock_disks(o->m->vm);
 }
 
@@ -148,9 +179,8 @@ static void guest_abandon(void *opaque)
 			err.text);
 }
 
-static void run_here(void *opaque)
+static void run_here(struct order *o)
 {
-	struct order *o = opaque;
 	struct vm *vm = o->m->vm;
 
 	vm->away = false;
@@ -199,11 +229,60 @@ static void guest_dirty_stop(void *opaque)
 	m->dirty = NULL;
 }
 
+/* ---- phases ---- */
+
+static void pass_hint(void *opaque, uint64_t gpa, uint64_t len)
+{
+	struct vm_migrate *m = opaque;
+
+	pthread_mutex_lock(&m->lock);
+	if (m->hints.unused)
+		m->hints.unused(m->hints.opaque, gpa, len);
+	pthread_mutex_unlock(&m->lock);
+}
+
+static void open_hints(struct vm_migrate *m, const struct migrate_hints *hints)
+{
+	pthread_mutex_lock(&m->lock);
+	m->hints = hints ? *hints : (struct migrate_hints){.unused = NULL};
+	pthread_mutex_unlock(&m->lock);
+}
+
+struct telling {
+	struct vm *vm;
+	const struct migrate_phase_info *info;
+};
+
+static void tell_here(void *opaque)
+{
+	const struct telling *t = opaque;
+
+	migrate_publish(&t->vm->phases, t->info);
+}
+
+static void guest_phase(void *opaque, const struct migrate_phase_info *info)
+{
+	struct vm_migrate *m = opaque;
+	struct migrate_hints hints = {.unused = pass_hint, .opaque = m};
+	struct migrate_phase_info here = *info;
+	struct telling t = {.vm = m->vm, .info = &here};
+
+	if (!m->vm->phases.first)
+		return;
+	open_hints(m, info->hints);
+	if (here.hints)
+		here.hints = &hints;
+	/* Who is not told goes on, and nobody listens; or does not begin. */
+	if (vm_call(m->vm, tell_here, &t) < 0)
+		log_warn("migration: no memory to tell the balloon");
+}
+
 static const struct migrate_guest_ops guest_ops = {
 	.dirty_start = guest_dirty_start,
 	.dirty_sync = guest_dirty_sync,
 	.dirty_clear = guest_dirty_clear,
 	.dirty_stop = guest_dirty_stop,
+	.phase = guest_phase,
 	.stop = guest_stop,
 	.restart = guest_restart,
 	.load = guest_load,
@@ -220,6 +299,8 @@ int vm_migrate_create(struct vm *vm, struct vm_migrate **ret, struct error *err)
 	if (!m)
 		return error_errno(err, -ENOMEM, "migration");
 	m->vm = vm;
+	m->owner = gettid();
+	pthread_mutex_init(&m->lock, NULL);
 	*ret = m;
 	return 0;
 }
@@ -229,6 +310,7 @@ void vm_migrate_destroy(struct vm_migrate *m)
 	if (!m)
 		return;
 	dirty_log_stop(m->dirty);
+	pthread_mutex_destroy(&m->lock);
 	free(m);
 }
 

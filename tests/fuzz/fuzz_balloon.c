@@ -127,7 +127,6 @@ static void migration(struct vbench *b, unsigned kind, uint32_t what)
 	struct migrate_hints hints = {check_unused, b};
 	struct migrate_phase_info info = {
 		.phase = what % 5,
-		.may_postcopy = what >> 3 & 1,
 		.hints = &hints,
 	};
 

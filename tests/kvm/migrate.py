@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import moves  # noqa: E402
@@ -122,6 +123,58 @@ def one(tap, work, policy, load, channel, number):
                 p.process.wait()
 
 
+def grown(path, process, lines):
+    """The file, when so many reports of the guest stand in it."""
+    end = time.monotonic() + moves.PATIENCE
+    while True:
+        text = b""
+        if os.path.exists(path):
+            with open(path, "rb") as f:
+                text = f.read()
+        if text.count(b"work: pass ") >= lines:
+            return text
+        if time.monotonic() > end or not process.alive():
+            raise moves.Hang("%r\n%s" % (text[-1000:], process.story()))
+        time.sleep(0.005)   # nobody tells when a file grows
+
+
+def serial_file(tap, work):
+    """Both sides write to the same file, one after the other."""
+    name = "the serial line's file has what the guest wrote at both ends"
+    if not re.search(os.environ.get("MOVES", ""), name):
+        return
+    path = work("serial")
+    where = "unix:" + work("serial-move")
+    source = moves.Process([
+        "run", "-k", os.path.join(moves.GUESTS, "work"), "-m", "64M",
+        "--serial", "file=" + path, "--control", work("serial-c0"), "-a",
+        "mem=8 passes=0 mode=rand fill=1 tick=20 report=20"])
+    dest = moves.Process([
+        "receive", where, "-v", "--override", "serial=file=" + path,
+        "--override", "control=" + work("serial-c1")])
+    good, why = False, ""
+    try:
+        dest.wait_for(r"waiting at", "err")
+        grown(path, source, 2)
+        c = moves.Control(work("serial-c0"))
+        end = c.job_end(c("migrate", address=where)["ok"]["job"])
+        good = end["status"] == "done" and source.end() == 0
+        with open(path, "rb") as f:
+            there = f.read()    # of the source, and perhaps some more
+        lines = there.count(b"work: pass ")
+        text = grown(path, dest, lines + 3)
+        good = good and lines >= 2 and text.startswith(there) and \
+            text.count(b"work: entry") == 1 and b"LOST" not in text
+        why = "%s\n%s\n%s" % (end, there, text)
+    except (moves.Hang, OSError) as e:
+        good, why = False, str(e)
+    finally:
+        for p in (source, dest):
+            p.kill()
+            p.process.wait()
+    tap.check(name, good, why)
+
+
 def main():
     moves.need_kvm()
     tap = moves.Tap()
@@ -134,6 +187,7 @@ def main():
                 if moves.SANITIZED and number % 5:
                     continue
                 one(tap, work, policy, load, channel, number)
+    serial_file(tap, work)
     tap.done()
 
 

@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import moves  # noqa: E402
 
 STEP = int(os.environ.get("FAULTS_STEP", "7" if moves.SANITIZED else "1"))
-LIMIT = 60 if moves.SANITIZED else 30
+LIMIT = moves.PATIENCE
 WORDS = "mem=2 passes=0 mode=rand fill=1 tick=20 report=20"
 
 
@@ -70,11 +70,11 @@ def passes(process):
 
 def place(process, path):
     """Where it says that its guest is; None if it has none, or is gone."""
-    if not process.alive():
+    # Without a machine there is no socket, and none will be built any more.
+    if not process.alive() or not os.path.exists(path):
         return None
     try:
-        control = moves.Control(path, limit=0.2 if process.out == b"" else 2)
-        control.sock.settimeout(LIMIT)
+        control = moves.Control(path, LIMIT, of=process)
         where = control("info")["ok"]["move"]["place"]
         # What an end has not noticed yet it will soon tell.
         while where in ("arriving", "leaving"):
@@ -109,7 +109,8 @@ class Case:
 
     def cancel(self):
         try:
-            c = moves.Control(self.work("c%d-0" % self.guest.number), 5)
+            c = moves.Control(
+                self.work("c%d-0" % self.guest.number), of=self.guest.now)
             c("migrate-cancel")
             c.close()
         except (moves.Hang, OSError):

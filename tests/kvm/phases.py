@@ -21,8 +21,9 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 import moves  # noqa: E402
 
+SPOILED = "smp=2 mem=8 passes=0 mode=rand fill=1 tick=20 report=20"
 WORDS = "smp=2 mem=4 passes=0 mode=rand fill=1 tick=20 report=20"
-PROMPT = 60     # seconds; far more than a noisy machine needs
+PROMPT = 240    # seconds; an end that waits to be asked takes 60
 
 
 class Flight:
@@ -75,9 +76,8 @@ class Flight:
 
     def told_running(self):
         """Until the source has heard that the guest runs there."""
-        while "run_us" not in self.source(
-                "info")["ok"]["move"]["migration"]["downtime"]:
-            self.source.events.clear()
+        self.source.wait_info(
+            lambda i: "run_us" in i["move"]["migration"]["downtime"])
         return self
 
     def ready(self):
@@ -184,9 +184,8 @@ def paused_on_the_way(tap, work):
         f.go()
         f.job_end()
         f.guest.now.end()
-        while f.target("info")["ok"]["move"]["place"] != "here":
-            f.target.read()
-        state = f.target("info")["ok"]["state"]
+        state = f.target.wait_info(
+            lambda info: info["move"]["place"] == "here")["state"]
         f.target("resume")
         f.dest.say("q")
         good = state == "paused" and verdict_ok(f.dest)
@@ -303,8 +302,7 @@ def lost(tap, work, how):
         f.cut()
         if how != "SIGTERM first":
             f.dest.wait_for(r"pages are missing", "err", PROMPT)
-            while f.target("info")["ok"]["state"] != "lost-pages":
-                f.target.read()
+            f.target.wait_info(lambda info: info["state"] == "lost-pages")
         status = 143
         if how == "SIGTERM":
             f.dest.kill(signal.SIGTERM)
@@ -332,10 +330,11 @@ def lost(tap, work, how):
 
 
 def spoil(path):
-    """A flipped bit in every page of the file's page area."""
+    """A flipped bit in every page of the last ones that the guest uses.  What
+    loading the machine touches is before, or it could not be restored."""
     with open(path, "r+b") as f:
         size = os.fstat(f.fileno()).st_size
-        at = 4 << 20    # behind the index, amid the pages of the guest
+        at = 12 << 20
         while at < size:
             f.seek(at)
             b = f.read(1)
@@ -345,23 +344,41 @@ def spoil(path):
             at += 4096
 
 
-def spoiled_file(tap, work, how):
-    guest = moves.Guest(work, "smp", memory="32M", words=WORDS)
-    path = work("spoiled")
-    good, why, p = False, "", guest.now
-    try:
-        guest.ready()
-        c = moves.Control(guest.path())
-        c.job_end(c("snapshot", file=path, then="stop")["ok"]["job"])
-        c.close()
-        guest.now.end()
-        spoil(path)
+def spoiled_snapshot(guest, path, pause=False):
+    """Of the guest, which ends."""
+    guest.ready()
+    c = moves.Control(guest.path())
+    if pause:
+        c("pause")
+    c.job_end(c("snapshot", file=path, then="stop")["ok"]["job"])
+    c.close()
+    guest.now.end()
+    spoil(path)
+
+
+def restore_lazily(guest, path, first=None):
+    """Its process and a client.  Who brings the rest of the file may come to
+    the bad pages before the machine is loaded, and then it is refused."""
+    for _ in range(50):
         guest.hops += 1
         p = moves.Process(["restore", "--lazy", path, "--override",
                            "control=" + guest.path()])
-        c = moves.Control(guest.path(), PROMPT)
-        while c("info")["ok"]["state"] != "lost-pages":
-            c.read()
+        try:
+            return p, moves.Control(guest.path(), PROMPT, first, of=p)
+        except (moves.Hang, OSError):
+            if p.end() != 1 or not re.search(rb"page \d+", p.err):
+                raise moves.Hang(p.story()) from None
+    raise moves.Hang("always refused: " + p.story())
+
+
+def spoiled_file(tap, work, how):
+    guest = moves.Guest(work, "smp", memory="32M", words=SPOILED)
+    path = work("spoiled")
+    good, why, p = False, "", guest.now
+    try:
+        spoiled_snapshot(guest, path)
+        p, c = restore_lazily(guest, path)
+        c.wait_info(lambda info: info["state"] == "lost-pages")
         if how == "stop":
             code, _, _ = moves.client("stop", guest.path(), limit=PROMPT)
             good = code == 0 and p.end(PROMPT) == 0
@@ -378,6 +395,55 @@ def spoiled_file(tap, work, how):
             x.process.wait()
     tap.check("a lazy restore from a file with bad pages says which, and %s "
               "ends it" % how, good, why)
+
+
+def begin_before_the_look(guest, path, command, args):
+    """A lazily restored guest, and the job that began before the VM had seen
+    that pages are lost.  It looks now and then, so a command that waits for it
+    is before that but on a machine that stood still."""
+    for _ in range(50):
+        p, c = restore_lazily(guest, path, (command, args))
+        answer = c.answer()
+        if "ok" in answer:
+            return p, c, answer["ok"]["job"]
+        p.kill()
+        p.end()
+    raise moves.Hang("never in time: %s" % answer)
+
+
+def spoiled_job(tap, work, command):
+    guest = moves.Guest(work, "smp", memory="32M", words=SPOILED)
+    path, good, why = work("spoiled"), False, ""
+    everyone = [guest.now]
+    p = guest.now
+    try:
+        # Paused: a vCPU that waited for a page could not be stopped.
+        spoiled_snapshot(guest, path, pause=True)
+        args = {"file": work("second")}
+        if command == "migrate":
+            d = moves.Process(["receive", "unix:" + work("spoiled-dest"), "-v"])
+            everyone.append(d)
+            d.wait_for(r"waiting at", "err")
+            args = {"address": "unix:" + work("spoiled-dest")}
+        p, c, job = begin_before_the_look(guest, path, command, args)
+        everyone.append(p)
+        end = c.job_end(job)
+        c.wait_info(lambda info: info["state"] == "lost-pages")
+        code, _, _ = moves.client("stop", guest.path(), limit=PROMPT)
+        good = end["status"] == "failed" and \
+            re.search(r"page \d+", str(end["error"])) and \
+            not os.path.exists(work("second")) and \
+            code == 0 and p.end(PROMPT) == 0
+        why = "%s\n%s" % (end, p.story())
+    except (moves.Hang, OSError) as e:
+        why = "%s\n%s" % (e, p.story())
+    finally:
+        for x in everyone:
+            x.kill()
+            x.process.wait()
+    tap.check("a %s of a lazily restored guest whose file has bad pages fails "
+              "and says which, the pages are lost, and stop ends it" %
+              command, good, why)
 
 
 def main():
@@ -397,6 +463,7 @@ def main():
     todo += [(lost, how) for how in ("SIGTERM", "stop", "pause",
                                      "SIGTERM first")]
     todo += [(spoiled_file, how) for how in ("stop", "SIGTERM")]
+    todo += [(spoiled_job, cmd) for cmd in ("snapshot", "migrate")]
     for fn, *args in todo:
         name = " ".join([fn.__name__] + [str(a) for a in args])
         if re.search(os.environ.get("PHASES", ""), name):

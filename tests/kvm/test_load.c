@@ -6,7 +6,8 @@
  *
  * The guest checks every answer and sleeps until interrupts come, so what is
  * lost shows as a WRONG line, or as a run that never ends.
- * An SMP guest with a vCPU that was plugged (kernels/work) moves from VM to VM.
+ * An SMP guest with a vCPU that was plugged (kernels/work) moves from VM to VM,
+ * and one that has asked for its end.
  * GODWIT_PAUSES=N: so many pauses instead of 10,000.  LOAD_MOVES=N: so many
  * moves of the SMP guest instead of 20.
  */
@@ -15,16 +16,20 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "kernels/work.h"
+#include "migrate/guest.h"
 #include "migrate/state.h"
 #include "vmm/error.h"
 #include "vmm/guestmem.h"
 #include "vmm/hotplug.h"
+#include "vmm/vm_migrate.h"
 
 #define PAUSES	    10000u
 #define GAP_NS	    200000u /* at most, between two pauses */
@@ -450,6 +455,67 @@ static void an_smp_guest_moves_from_vm_to_vm_with_its_plugged_vcpu(void **state)
 	free(ram);
 }
 
+/* ---- an end that came along ---- */
+
+struct arrival {
+	struct vm *vm;
+	struct migrate_guest guest;
+	const struct state_writer *w;
+	_Atomic bool ordered;
+};
+
+/* As the migration does, on a thread of its own. */
+static void *load_and_run(void *opaque)
+{
+	struct arrival *a = opaque;
+	struct error err;
+	unsigned i;
+
+	if (a->guest.ops->load(a->guest.opaque, a->w->buf, a->w->len, &err) < 0)
+		fail_msg("load: %s", err.text);
+	/* It goes on serving, whatever the guest has asked for. */
+	for (i = 0; i < 100; i++)
+		assert_int_equal(vm_call(a->vm, nothing, NULL), 0);
+	a->ordered = true;
+	assert_int_equal(a->guest.ops->run(a->guest.opaque, false, &err), 0);
+	return NULL;
+}
+
+/* Until then the end is the source's to act upon, which still has the guest. */
+static void an_end_that_came_along_waits_for_the_order_to_run(void **state)
+{
+	const char *words[] = {"-k", "kernels/hello", NULL};
+	struct vm_fixture source, dest;
+	struct vm_migrate *migrate;
+	struct state_writer w;
+	struct arrival a = {.w = &w};
+	struct error err;
+	pthread_t thread;
+	uint32_t code;
+
+	testing_need_kvm();
+	vm_fixture_init(&source, words);
+	assert_int_equal(vm_run(source.vm, &code), VM_END_POWEROFF);
+	state_writer_init(&w);
+	if (vm_save(source.vm, &w, &err) < 0)
+		fail_msg("save: %s", err.text);
+	vm_fixture_fini(&source);
+
+	vm_fixture_init(&dest, words);
+	assert_int_equal(vm_migrate_create(dest.vm, &migrate, &err), 0);
+	a.vm = dest.vm;
+	a.guest = vm_migrate_guest(migrate);
+	vm_migrate_expect(migrate);
+	assert_int_equal(pthread_create(&thread, NULL, load_and_run, &a), 0);
+	assert_int_equal(vm_serve(dest.vm, &code), VM_END_POWEROFF);
+	assert_true(a.ordered);
+	pthread_join(thread, NULL);
+	assert_string_equal(vm_fixture_text(&dest), ""); /* never ran here */
+	vm_migrate_destroy(migrate);
+	vm_fixture_fini(&dest);
+	state_writer_fini(&w);
+}
+
 static void a_vm_destroyed_under_load_leaves_nothing_behind(void **state)
 {
 	int fds = testing_fd_count();
@@ -568,10 +634,12 @@ int main(void)
 		cmocka_unit_test(
 			an_smp_guest_moves_from_vm_to_vm_with_its_plugged_vcpu),
 		cmocka_unit_test(
+			an_end_that_came_along_waits_for_the_order_to_run),
+		cmocka_unit_test(
 			a_vm_destroyed_under_load_leaves_nothing_behind),
 		cmocka_unit_test(every_loop_has_the_vms_virtual_clock),
 		cmocka_unit_test(a_vm_that_cannot_be_built_ends_its_io_threads),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, testing_end_at_failure, NULL);
 }

@@ -308,8 +308,10 @@ static int op_dirty_clear(void *opaque, const uint64_t *bitmap, uint64_t first,
 		return error_set(err, -EINVAL, "fake guest: dirty_clear");
 	}
 	for (i = first; i < first + count; i++)
-		if (bit_test(bitmap, i))
+		if (bit_test(bitmap, i)) {
 			g->armed[i / 64] |= UINT64_C(1) << (i % 64);
+			g->dirty[i / 64] &= ~(UINT64_C(1) << (i % 64));
+		}
 	pthread_mutex_unlock(&g->lock);
 	return 0;
 }
@@ -322,6 +324,41 @@ static void op_dirty_stop(void *opaque)
 	pthread_mutex_lock(&g->lock);
 	g->logging = false;
 	pthread_mutex_unlock(&g->lock);
+}
+
+/* SETUP, after, before, cleanup. */
+static void op_phase(void *opaque, const struct migrate_phase_info *info)
+{
+	static const char letter[] = "SbaCc";
+	struct fake_guest *g = opaque;
+	size_t len;
+
+	pthread_mutex_lock(&g->lock);
+	g->bad_calls += !g->logging;
+	len = strlen(g->steps);
+	if (len + 1 < sizeof(g->steps))
+		g->steps[len] = letter[info->phase];
+	g->hints = (struct migrate_hints){.unused = NULL};
+	if (info->hints)
+		g->hints = *info->hints;
+	pthread_mutex_unlock(&g->lock);
+	if (info->ret_hints && g->gives_hints)
+		*info->ret_hints = true;
+	if (g->phase)
+		g->phase(g->phase_opaque, g, info->phase);
+}
+
+bool fake_guest_hint(struct fake_guest *g, uint64_t first, uint64_t count)
+{
+	bool heard;
+
+	pthread_mutex_lock(&g->lock);
+	heard = g->hints.unused != NULL;
+	if (heard)
+		g->hints.unused(g->hints.opaque, first * GUESTMEM_PAGE,
+			count * GUESTMEM_PAGE);
+	pthread_mutex_unlock(&g->lock);
+	return heard;
 }
 
 static void save(const struct fake_guest *g, struct state_writer *w)
@@ -427,6 +464,7 @@ struct migrate_guest fake_guest_migrate(struct fake_guest *g)
 		.dirty_sync = op_dirty_sync,
 		.dirty_clear = op_dirty_clear,
 		.dirty_stop = op_dirty_stop,
+		.phase = op_phase,
 		.stop = op_stop,
 		.restart = op_restart,
 		.load = op_load,

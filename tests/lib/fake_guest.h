@@ -4,7 +4,8 @@
  *
  * RAM is a struct guestmem; the "vCPU" is a thread that writes to a working
  * set; the dirty log is in software, with the rule of KVM's manual protect: a
- * page is recorded again only after dirty_clear().  How often each page was
+ * page is recorded again only after dirty_clear(), which forgets what was
+ * recorded.  How often each page was
  * written goes along as device state, so that the fake on the other side knows
  * what each page must hold: a lost or stale page is seen at its next write, or
  * by fake_guest_check().
@@ -23,6 +24,7 @@
 #include <stdint.h>
 
 #include "migrate/guest.h"
+#include "migrate/phase.h"
 #include "vmm/guestmem.h"
 
 /* All zero to begin with. */
@@ -49,6 +51,10 @@ struct fake_guest;
 /* Before an order is carried out, on the thread that gave it; may block. */
 typedef void fake_hook(void *opaque, struct fake_guest *g, enum fake_op op);
 
+/* At each phase, after it was taken note of, on the migration's thread. */
+typedef void fake_phase(
+	void *opaque, struct fake_guest *g, enum migrate_step step);
+
 struct fake_guest {
 	struct guestmem gm;
 	struct fake_world *world; /* borrowed */
@@ -58,8 +64,11 @@ struct fake_guest {
 	_Atomic unsigned fail_at[FAKE_OPS]; /* which call fails; 0: none */
 	fake_hook *hook;		    /* set before the migration */
 	void *hook_opaque;
-	bool all_dirty;	       /* all is dirty at dirty_start, as with KVM's
-				  INITIALLY_SET */
+	bool all_dirty;	   /* all is dirty at dirty_start, as with KVM's
+			      INITIALLY_SET */
+	bool gives_hints;  /* says so when asked */
+	fake_phase *phase; /* set before the migration */
+	void *phase_opaque;
 	uint64_t load_touches; /* load() reads so many pages, evenly spread */
 
 	_Atomic uint32_t *count;    /* owned: writes to each page */
@@ -75,6 +84,8 @@ struct fake_guest {
 	uint64_t set_first, set_count; /* working set; count 0: idle */
 	uint64_t *dirty, *armed;       /* owned bitmaps; armed: record writes */
 	bool logging;
+	struct migrate_hints hints; /* of this round; unused NULL: none */
+	char steps[128];	    /* what was told, a letter each: Sabc */
 };
 
 /* @pages: of RAM, all zero; the guest is stopped and owned by nobody. */
@@ -103,6 +114,9 @@ void fake_guest_wait_started(struct fake_guest *g);
 bool fake_guest_page_right(const struct fake_guest *g, uint64_t page);
 /* How many pages do not; touches all.  While the guest does not write. */
 uint64_t fake_guest_check(const struct fake_guest *g);
+
+/* Hint pages [first, first + count).  False: not now, nothing was told. */
+bool fake_guest_hint(struct fake_guest *g, uint64_t first, uint64_t count);
 
 bool fake_guest_is_running(struct fake_guest *g);
 unsigned fake_guest_calls(const struct fake_guest *g, enum fake_op op);

@@ -328,7 +328,7 @@ static inline void rig_init(struct rig *r)
 	struct error err = {0};
 	bool paused;
 
-	alarm(120); /* nothing here may hang */
+	alarm(TESTING_WATCHDOG_S); /* nothing here may hang */
 	memset(r, 0, sizeof(*r));
 	pthread_mutex_init(&r->lock, NULL);
 	pthread_cond_init(&r->cond, NULL);

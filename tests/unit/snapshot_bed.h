@@ -79,7 +79,7 @@ static inline void bed_init(
 	b->pages = pages;
 	bed_ram(&b->gm, pages, backing);
 	bed_fill(b, 0);
-	alarm(300); /* what hangs ends here */
+	alarm(TESTING_WATCHDOG_S); /* what hangs ends here */
 }
 
 /* Files in the directory, hidden ones too. */

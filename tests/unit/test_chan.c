@@ -929,6 +929,81 @@ static void what_is_no_file_is_refused_without_blocking(void **state)
 	remove_dir(&d);
 }
 
+/* ---- reading ahead ---- */
+
+/* By every way of reading, in pieces from 1 byte to more than is read ahead. */
+static void read_in_pieces(struct chan *c, uint8_t *buf, size_t len)
+{
+	size_t at = 0, n, size = 1;
+
+	while (at < len) {
+		struct iovec iov[2];
+
+		n = size < len - at ? size : len - at;
+		size = size * 7 % 331;
+		if (n % 3 == 0)
+			assert_int_equal(chan_fill(c), 0);
+		iov[0] = (struct iovec){buf + at, n / 2};
+		iov[1] = (struct iovec){buf + at + n / 2, n - n / 2};
+		assert_int_equal(chan_readv(c, iov, 2), 0);
+		at += n;
+	}
+}
+
+static void reading_ahead_loses_no_byte_and_keeps_the_order(void **state)
+{
+	enum { LEN = 50000, AHEAD = 100 };
+	uint8_t *out = malloc(LEN), *in = calloc(1, LEN);
+	enum kind kind;
+	size_t i;
+
+	for (i = 0; i < LEN; i++)
+		out[i] = (uint8_t)(i * 167 >> 3);
+	for (kind = 0; kind < KINDS; kind++) {
+		struct job j = {.buf = out, .len = LEN};
+		struct chan *a, *b;
+
+		if (!open_pair(kind, &a, &b))
+			continue;
+		assert_int_equal(chan_read_ahead(b, AHEAD), 0);
+		j.chan = a;
+		begin(&j, do_write);
+		memset(in, 0, LEN);
+		read_in_pieces(b, in, LEN);
+		assert_int_equal(end(&j), 0);
+		assert_memory_equal(in, out, LEN);
+		assert_false(chan_has_ahead(b));
+		chan_close(a);
+		assert_int_equal(chan_fill(b), -ENODATA);
+		assert_int_equal(chan_read(b, in, 1), -ENODATA);
+		chan_close(b);
+	}
+	free(in);
+	free(out);
+}
+
+static void what_was_read_ahead_outlives_the_peer_but_no_shutdown(void **state)
+{
+	struct chan *a, *b;
+	uint8_t buf[4];
+
+	assert_true(open_pair(TCP, &a, &b));
+	assert_int_equal(chan_read_ahead(b, 100), 0);
+	chan_set_deadline(b, SHORT);
+	assert_int_equal(chan_fill(b), -ETIMEDOUT);
+	assert_int_equal(chan_write(a, "abcdefgh", 8), 0);
+	assert_int_equal(chan_fill(b), 0);
+	assert_true(chan_has_ahead(b));
+	chan_close(a);
+	assert_int_equal(chan_read(b, buf, 4), 0);
+	assert_memory_equal(buf, "abcd", 4);
+	assert_true(chan_has_ahead(b));
+	chan_shutdown(b);
+	assert_int_equal(chan_fill(b), -ECANCELED);
+	assert_int_equal(chan_read(b, buf, 4), -ECANCELED);
+	chan_close(b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -945,6 +1020,10 @@ int main(void)
 			a_peer_that_sends_single_bytes_is_read_to_the_end),
 		cmocka_unit_test(
 			shutdown_ends_reader_and_writer_at_once_and_for_good),
+		cmocka_unit_test(
+			reading_ahead_loses_no_byte_and_keeps_the_order),
+		cmocka_unit_test(
+			what_was_read_ahead_outlives_the_peer_but_no_shutdown),
 		cmocka_unit_test(last_words_reach_a_peer_that_is_still_writing),
 		cmocka_unit_test(no_fd_is_left_over),
 		cmocka_unit_test(
@@ -971,5 +1050,5 @@ int main(void)
 		cmocka_unit_test(what_is_no_file_is_refused_without_blocking),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, testing_end_at_failure, NULL);
 }

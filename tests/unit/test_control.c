@@ -20,7 +20,7 @@
 #include "vmm/error.h"
 #include "vmm/log.h"
 
-#define ALARM_S 120 /* ends what hangs */
+#define ALARM_S TESTING_WATCHDOG_S /* ends what hangs */
 
 struct fixture {
 	struct loop *loop;

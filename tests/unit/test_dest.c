@@ -584,5 +584,5 @@ int main(void)
 		cmocka_unit_test(test_nobody_comes_in_time),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, testing_end_at_failure, NULL);
 }

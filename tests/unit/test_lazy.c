@@ -140,14 +140,29 @@ static void complete_brings_the_rest_beside_prefetch(void **state)
 	for (k = 0; k < 2; k++) {
 		lazy_bed(&l, GUESTMEM_ANON, k);
 		l.gm.base[4 * PAGE + 1] = 7; /* the guest writes */
-		assert_int_equal(snapshot_lazy_complete(l.lazy, &err), 0);
+		assert_int_equal(snapshot_lazy_complete(l.lazy, NULL, &err), 0);
 		assert_true(snapshot_lazy_done(l.lazy));
 		assert_int_equal(l.gm.base[4 * PAGE + 1], 7);
 		l.gm.base[4 * PAGE + 1] = 0;
 		assert_memory_equal(l.gm.base, l.b.gm.base, l.gm.size);
-		assert_int_equal(snapshot_lazy_complete(l.lazy, &err), 0);
+		assert_int_equal(snapshot_lazy_complete(l.lazy, NULL, &err), 0);
 		lazy_end(&l);
 	}
+}
+
+static void a_complete_that_is_cancelled_leaves_the_rest_to_come(void **state)
+{
+	const _Atomic bool cancel = true;
+	struct lazy_bed l;
+	struct error err;
+
+	lazy_bed(&l, GUESTMEM_ANON, false);
+	assert_int_equal(
+		snapshot_lazy_complete(l.lazy, &cancel, &err), -ECANCELED);
+	assert_false(snapshot_lazy_done(l.lazy));
+	assert_false(snapshot_lazy_failed(l.lazy));
+	assert_int_equal(peek(&l, 4003), bed_value(4003, 0));
+	lazy_end(&l);
 }
 
 static void stopping_early_is_allowed(void **state)
@@ -232,7 +247,7 @@ static void pages_that_are_missing_count_as_touched(void **state)
 		touched_init(&t, &l.gm);
 		assert_int_equal(touched_next(&t, 0, &end), 0);
 		assert_int_equal(end, PAGES);
-		assert_int_equal(snapshot_lazy_complete(l.lazy, NULL), 0);
+		assert_int_equal(snapshot_lazy_complete(l.lazy, NULL, NULL), 0);
 		/* All is here: what has no memory is zero again. */
 		assert_true(touched_next(&t, 0, &end) > 0 || end < PAGES);
 		touched_fini(&t);
@@ -272,7 +287,7 @@ static void a_damaged_neighbour_fails_nobody_who_did_not_touch_it(void **state)
 	for (i = 0; i < 5; i++)
 		assert_int_equal(peek(&l, i), bed_value(i, 0));
 	assert_false(snapshot_lazy_failed(l.lazy));
-	assert_int_equal(snapshot_lazy_complete(l.lazy, &err), -EBADMSG);
+	assert_int_equal(snapshot_lazy_complete(l.lazy, NULL, &err), -EBADMSG);
 	assert_non_null(strstr(err.text, "page 5 "));
 	assert_true(snapshot_lazy_failed(l.lazy));
 	/* Those that are good still come. */
@@ -319,6 +334,8 @@ int main(void)
 		cmocka_unit_test(walkers_and_prefetch_bring_every_page_once),
 		cmocka_unit_test(prefetch_alone_brings_all),
 		cmocka_unit_test(complete_brings_the_rest_beside_prefetch),
+		cmocka_unit_test(
+			a_complete_that_is_cancelled_leaves_the_rest_to_come),
 		cmocka_unit_test(stopping_early_is_allowed),
 		cmocka_unit_test(a_damaged_page_never_reaches_the_guest),
 		cmocka_unit_test(pages_that_are_missing_count_as_touched),
@@ -337,5 +354,5 @@ int main(void)
 		printf("1..0 # SKIP %s\n", err.text);
 		return 0;
 	}
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, testing_end_at_failure, NULL);
 }

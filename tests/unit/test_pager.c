@@ -26,7 +26,7 @@
 
 #define PAGE	   4096u
 #define PAGES	   1000u /* no multiple of 64 */
-#define WATCHDOG_S 120
+#define WATCHDOG_S TESTING_WATCHDOG_S
 
 /* ---- the bed: RAM, a pager, a source ---- */
 
@@ -804,6 +804,69 @@ static void huge_pages_of_hugetlb_are_refused_with_the_remedy(void **state)
 	assert_null(pager);
 }
 
+/* ---- the end, and who touches just then ---- */
+
+#define ENDS	   1000u
+#define END_PAGES  64u
+#define END_SPREAD 3000u /* turns of a loop, a few microseconds */
+#define END_TURNS  300u
+
+struct ends {
+	struct bed *b;
+	_Atomic unsigned begun, touched; /* rounds */
+};
+
+/* On its CPU at first, or the two would hardly ever meet. */
+static void until(_Atomic unsigned *what, unsigned round)
+{
+	unsigned turns = 0;
+
+	while (atomic_load(what) < round)
+		if (++turns > END_TURNS)
+			sched_yield();
+}
+
+static void *touch_each_round(void *opaque)
+{
+	struct ends *e = opaque;
+	unsigned round, page;
+
+	for (round = 1; round <= ENDS; round++) {
+		until(&e->begun, round);
+		for (page = 0; page < END_PAGES; page++)
+			assert_int_equal(peek(e->b, page), 0);
+		atomic_store(&e->touched, round);
+	}
+	return NULL;
+}
+
+/* A kernel may have woken all that wait before it lets nobody wait any more. */
+static void who_begins_to_wait_at_the_end_does_not_wait_for_ever(void **state)
+{
+	struct ends e = {.b = bed_make(GUESTMEM_ANON, false)};
+	uint64_t seed = testing_seed(__func__), turns;
+	pthread_t thread;
+	unsigned round;
+
+	assert_int_equal(
+		pthread_create(&thread, NULL, touch_each_round, &e), 0);
+	for (round = 1; round <= ENDS; round++) {
+		assert_int_equal(
+			madvise(e.b->gm.base, END_PAGES * PAGE, MADV_DONTNEED),
+			0);
+		bed_create(e.b, NULL);
+		atomic_store(&e.begun, round);
+		for (turns = testing_random(&seed) % END_SPREAD; turns; turns--)
+			atomic_load(&e.begun);
+		pager_abandon(e.b->pager);
+		until(&e.touched, round);
+		pager_destroy(e.b->pager);
+		e.b->pager = NULL;
+	}
+	pthread_join(thread, NULL);
+	bed_end(e.b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -830,6 +893,8 @@ int main(void)
 		cmocka_unit_test(after_a_lost_link_only_missing_pages_wait),
 		cmocka_unit_test(
 			finish_gives_memory_back_with_huge_pages_as_configured),
+		cmocka_unit_test(
+			who_begins_to_wait_at_the_end_does_not_wait_for_ever),
 		cmocka_unit_test(no_fd_is_left),
 		cmocka_unit_test(answers_that_come_by_the_source_fd_are_taken),
 		cmocka_unit_test(each_page_is_placed_once_whoever_brings_it),
@@ -841,5 +906,5 @@ int main(void)
 		printf("1..0 # SKIP %s\n", err.text);
 		return 0;
 	}
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, testing_end_at_failure, NULL);
 }

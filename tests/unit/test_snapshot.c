@@ -471,5 +471,5 @@ int main(void)
 			headers_with_a_right_checksum_are_still_not_trusted),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, testing_end_at_failure, NULL);
 }

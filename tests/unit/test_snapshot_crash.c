@@ -33,7 +33,7 @@ static pid_t start_writer(
 	assert_true(pid >= 0);
 	if (pid > 0)
 		return pid;
-	alarm(60);
+	alarm(TESTING_WATCHDOG_S);
 	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0)
 		_exit(99);
 	raise(SIGSTOP);
@@ -264,7 +264,7 @@ static int in_child(int (*fn)(void *opaque), void *opaque)
 
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		alarm(60);
+		alarm(TESTING_WATCHDOG_S);
 		_exit(fn(opaque));
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);

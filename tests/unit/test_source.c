@@ -573,6 +573,8 @@ static enum peer_deed lose_urgent(
 		peer_request(p, true, 5, 3);
 		peer_read(p, true);
 		peer_drop(&p->urgent);
+		/* Until it knows; else it could have said COMPLETE before. */
+		testing_wait(STAT(r, pages_left) == SMALL);
 		r->seen++;
 	}
 	return PEER_OBEY;
@@ -717,5 +719,5 @@ int main(void)
 		cmocka_unit_test(bad_options_are_refused),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, testing_end_at_failure, NULL);
 }

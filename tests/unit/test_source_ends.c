@@ -213,7 +213,7 @@ static void a_silent_peer_is_given_up(void **state)
 
 	for (i = 0; i < sizeof(answered) / sizeof(answered[0]); i++) {
 		hybrid(&r, answered[i], 1, say_nothing);
-		r.opt.timeout_ms = 100;
+		r.opt.timeout_ms = 3000; /* what comes before takes less */
 		rig_run(&r);
 		rig_stayed(&r, -ETIMEDOUT);
 		assert_int_equal(r.peer.frames[WIRE_ERROR], 1);
@@ -280,6 +280,32 @@ static void a_guest_that_fails_runs_on_here(void **state)
 		assert_int_equal(r.peer.frames[WIRE_ERROR], 1);
 		rig_fini(&r);
 	}
+}
+
+static int gather_nothing(
+	void *opaque, const _Atomic bool *cancel, struct error *err)
+{
+	struct rig *r = opaque;
+
+	r->seen++;
+	assert_false(*cancel);
+	return error_set(err, -EBADMSG, "a page is lost");
+}
+
+/* Reading it would never end. */
+static void ram_that_cannot_be_gathered_ends_it_before_anybody_is_called(
+	void **state)
+{
+	struct rig r;
+
+	hybrid(&r, WIRE_HELLO, 1, NULL);
+	r.opt.gather = gather_nothing;
+	r.opt.gather_opaque = &r;
+	rig_run(&r);
+	rig_stayed(&r, -EBADMSG);
+	assert_int_equal(r.seen, 1);
+	assert_int_equal(r.peer.frames[WIRE_HELLO], 0);
+	rig_fini(&r);
 }
 
 static void a_guest_that_cannot_restart_is_reported_stuck(void **state)
@@ -415,7 +441,7 @@ static void a_peer_that_does_not_read_is_given_up(void **state)
 
 	rig_init(&r, LARGE, SOURCE_POSTCOPY_NEVER);
 	fake_guest_write(&r.src, 0, LARGE);
-	r.opt.timeout_ms = 100;
+	r.opt.timeout_ms = 2000;
 	r.type = WIRE_PAGES;
 	r.peer.hook = stop_reading;
 	r.peer.opaque = &r;
@@ -472,7 +498,7 @@ static void a_connect_that_hangs_hears_a_cancel(void **state)
 	snprintf(address, sizeof(address), "unix:%s", path);
 	rig_init(&r, SMALL, SOURCE_POSTCOPY_NEVER);
 	r.opt.address = address;
-	r.opt.timeout_ms = 3000;
+	r.opt.timeout_ms = 60000;
 	fake_guest_start(&r.src, false);
 	g = fake_guest_migrate(&r.src);
 	assert_int_equal(
@@ -561,7 +587,7 @@ static void nobody_to_ask_leaves_the_guest_stopped(void **state)
 	r.peer.hook = take_and_go;
 	r.peer.opaque = &r;
 	r.peer.deaf = true;
-	r.opt.timeout_ms = 200;
+	r.opt.timeout_ms = 3000; /* all before COMMIT takes less */
 	rig_run(&r);
 	assert_int_equal(r.result, SOURCE_UNRESOLVED);
 	assert_int_equal(source_stats(r.source)->phase, MIGRATE_UNKNOWN);
@@ -607,7 +633,7 @@ static void postcopy_goes_on_when_only_the_word_was_lost(void **state)
 
 	rig_init(&r, SMALL, SOURCE_POSTCOPY_IMMEDIATE);
 	fake_guest_write(&r.src, 0, SMALL);
-	r.opt.timeout_ms = 300;
+	r.opt.timeout_ms = 3000; /* all before COMMIT takes less */
 	r.peer.hook = run_without_a_word;
 	r.peer.opaque = &r;
 	rig_run(&r);
@@ -667,6 +693,8 @@ static void a_request_beyond_ram_after_the_switch_is_reported(void **state)
 
 	rig_init(&r, LARGE, SOURCE_POSTCOPY_IMMEDIATE);
 	fake_guest_write(&r.src, 0, LARGE);
+	/* Bytes a second: it is at it until it has read the request. */
+	r.opt.push_bandwidth = 1;
 	r.type = WIRE_PAGES;
 	r.peer.hook = request_beyond;
 	r.peer.opaque = &r;
@@ -711,6 +739,8 @@ int main(void)
 		cmocka_unit_test(requests_before_the_switch_are_refused),
 		cmocka_unit_test(a_request_beyond_ram_before_commit_is_refused),
 		cmocka_unit_test(a_guest_that_fails_runs_on_here),
+		cmocka_unit_test(
+			ram_that_cannot_be_gathered_ends_it_before_anybody_is_called),
 		cmocka_unit_test(a_guest_that_cannot_restart_is_reported_stuck),
 		cmocka_unit_test(a_load_that_fails_leaves_the_guest_here),
 		cmocka_unit_test(other_versions_and_features_are_refused),
@@ -735,5 +765,5 @@ int main(void)
 		cmocka_unit_test(losing_the_link_before_done),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, testing_end_at_failure, NULL);
 }

@@ -30,7 +30,7 @@
 
 #define COUNT(a)   (sizeof(a) / sizeof((a)[0]))
 #define WORDS_MOST 16
-#define ALARM_S	   120 /* ends what hangs */
+#define ALARM_S	   TESTING_WATCHDOG_S /* ends what hangs */
 
 /* @line is split at blanks. */
 static int parse(

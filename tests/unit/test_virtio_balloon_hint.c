@@ -317,7 +317,8 @@ static void a_reset_in_the_midst_of_hints_ends_them(void **state)
 
 static void an_unplug_in_the_midst_of_hints_ends_them(void **state)
 {
-	struct migrate_phase_info info = {MIGRATE_AFTER_SYNC, false, &hints};
+	struct migrate_phase_info info = {
+		.phase = MIGRATE_AFTER_SYNC, .hints = &hints};
 	struct vd_buf buf = {PAGES, 4096, true};
 
 	migrate_publish(&phases, &info);
@@ -364,7 +365,6 @@ static void a_vm_stopped_in_the_midst_of_hints_gives_none(void **state)
 struct fake_migration {
 	uint64_t dirty[VBENCH_RAM / 4096 / 64];
 	struct migrate_hints hints;
-	bool may_postcopy;
 };
 
 static void drop_page(void *opaque, uint64_t gpa, uint64_t len)
@@ -375,10 +375,9 @@ static void drop_page(void *opaque, uint64_t gpa, uint64_t len)
 		m->dirty[gpa / 4096 / 64] &= ~BIT(gpa / 4096 % 64);
 }
 
-static void publish(struct fake_migration *m, enum migrate_phase phase)
+static void publish(struct fake_migration *m, enum migrate_step phase)
 {
 	struct migrate_phase_info info = {.phase = phase,
-		.may_postcopy = m->may_postcopy,
 		.hints = phase == MIGRATE_AFTER_SYNC ? &m->hints : NULL};
 
 	migrate_publish(&phases, &info);
@@ -408,7 +407,7 @@ static void begin(struct fake_migration *m)
 
 static void a_migration_skips_hinted_pages_until_they_are_written(void **state)
 {
-	struct fake_migration m = {.may_postcopy = false};
+	struct fake_migration m = {.dirty = {0}};
 	struct vd_buf late = {0x402000, 4096, true};
 
 	begin(&m);
@@ -449,20 +448,31 @@ static void a_migration_skips_hinted_pages_until_they_are_written(void **state)
 	guestmem_dirty_log_stop(&b.gm);
 }
 
-static void a_migration_that_may_switch_to_postcopy_gets_no_hints(void **state)
+static bool has_hints(void)
 {
-	struct fake_migration m = {.may_postcopy = true};
+	bool has = false;
+	struct migrate_phase_info info = {
+		.phase = MIGRATE_SETUP, .ret_hints = &has};
 
-	begin(&m);
-	assert_int_equal(config_id(), STOP);
-	publish(&m, MIGRATE_CLEANUP);
-	assert_int_equal(config_id(), STOP); /* nothing to be done with */
-	guestmem_dirty_log_stop(&b.gm);
+	migrate_publish(&phases, &info);
+	assert_int_equal(config_id(), STOP); /* nothing is asked for yet */
+	return has;
+}
+
+static void a_migration_is_told_who_would_give_hints(void **state)
+{
+	assert_true(has_hints());
+	b.dev->ops->quiesce(b.dev);
+	assert_false(has_hints());
+	b.dev->ops->resume(b.dev);
+	vd_write(&b, VIRTIO_MMIO_STATUS, 0);
+	vd_settle(&b);
+	assert_false(has_hints());
 }
 
 static void a_migration_given_up_gives_the_guest_its_pages(void **state)
 {
-	struct fake_migration m = {.may_postcopy = false};
+	struct fake_migration m = {.dirty = {0}};
 
 	begin(&m);
 	say(FIRST_ID);
@@ -538,7 +548,7 @@ int main(void)
 		T(an_unplug_in_the_midst_of_hints_ends_them),
 		T(a_vm_stopped_in_the_midst_of_hints_gives_none),
 		T(a_migration_skips_hinted_pages_until_they_are_written),
-		T(a_migration_that_may_switch_to_postcopy_gets_no_hints),
+		T(a_migration_is_told_who_would_give_hints),
 		T(a_migration_given_up_gives_the_guest_its_pages),
 		T(without_the_option_a_migration_is_not_watched),
 		T(watchers_are_told_in_order_and_may_leave_when_told),
