@@ -114,8 +114,8 @@ UNIT := error_log config kvm check dump_dtb bus guestmem state crc32c wire \
 	source_ends dest dest_ends migrate
 KVM_TESTS := balloon net check vm load hotplug vcpu_state run memory faults \
 	crash dirty
-FUZZ := blk vsock balloon net bzimage elf state cpuid device_state wire \
-	virtqueue virtio_mmio control snapshot
+FUZZ := console blk vsock balloon net bzimage elf state cpuid device_state \
+	wire virtqueue virtio_mmio control snapshot
 
 UNIT_BINS := $(UNIT:%=$(B)/tests/unit/test_%)
 KVM_BINS := $(KVM_TESTS:%=$(B)/tests/kvm/test_%)

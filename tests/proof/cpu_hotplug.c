@@ -9,8 +9,8 @@
 
 #include "devices/cpu_hotplug.c"
 
-void log_limited(struct log_limit *limit, enum log_level level, const char *fmt,
-	...)
+void log_limited(
+	struct log_limit *limit, enum log_level level, const char *fmt, ...)
 {
 }
 

@@ -22,14 +22,25 @@
 #include "vmm/error.h"
 
 /* Byte order and atomics as this host's compiler has them, for one thread. */
-#define le16toh(x)		 ((uint16_t)(x))
-#define le32toh(x)		 ((uint32_t)(x))
-#define le64toh(x)		 ((uint64_t)(x))
-#define htole16(x)		 ((uint16_t)(x))
-#define htole32(x)		 ((uint32_t)(x))
-#define htole64(x)		 ((uint64_t)(x))
-#define __atomic_load_n(p, o)	 (*(p))
+#define le16toh(x)		  ((uint16_t)(x))
+#define le32toh(x)		  ((uint32_t)(x))
+#define le64toh(x)		  ((uint64_t)(x))
+#define htole16(x)		  ((uint16_t)(x))
+#define htole32(x)		  ((uint32_t)(x))
+#define htole64(x)		  ((uint64_t)(x))
+#define __atomic_load_n(p, o)	  (*(p))
 #define __atomic_store_n(p, v, o) (*(p) = (v))
+
+/* What Frama-C's headers lack; no value matters to a proof. */
+#define MAP_NORESERVE	     0x4000
+#define MADV_DONTNEED	     4
+#define MADV_DONTFORK	     10
+#define MADV_HUGEPAGE	     14
+#define MADV_NOHUGEPAGE	     15
+#define MADV_DONTDUMP	     16
+#define GRND_NONBLOCK	     1
+#define FALLOC_FL_KEEP_SIZE  1
+#define FALLOC_FL_PUNCH_HOLE 2
 
 /* Messages are none of a proof's business; what they return is. */
 #define error_set(err, code, ...)   (code)
