@@ -185,7 +185,8 @@ UNIT_SCRIPTS := runner.sh
 KVM_SCRIPTS := cli.sh control.sh disk.sh disk_errors.py hints.py refusals.py \
 	terminal.py vsock.py hostile.sh qemu_guests.sh migrate.py migrate_faults.py \
 	soak.py phases.py postcopy_dma.py
-GUEST_SCRIPTS := stock.sh hotplug.sh migrate.sh kvm.sh
+GUEST_SCRIPTS := stock.sh hotplug.sh migrate.sh devices.sh device_moves.sh \
+	kvm.sh
 
 export ASAN_OPTIONS ?= detect_leaks=1:handle_segv=1:strict_string_checks=1
 export UBSAN_OPTIONS ?= print_stacktrace=1

@@ -3,8 +3,8 @@
 # kernels/linux/build.sh DIR [tools] - the stock Linux guest, ready to boot:
 #   DIR/bzImage, DIR/vmlinux   Debian's cloud kernel, packed and as a PVH ELF
 #   DIR/initrd, DIR/initrd.gz  busybox, virtio modules and kernels/linux/init
-#   DIR/tools.img              with "tools": an ext4 disk of Debian's fio and
-#                              stress-ng, and clockwatch
+#   DIR/tools.img              with "tools": an ext4 disk of Debian's fio,
+#                              stress-ng, iperf3, ... and clockwatch
 # Nothing is done again when it is there and newer than its sources.
 set -eu
 
@@ -29,7 +29,8 @@ fi
 for source in "$here/init" "$here/mkrd.sh" "$here/build.sh"; do
 	[ "$out/initrd.gz" -nt "$source" ] && continue
 	"$here/mkrd.sh" "$out/initrd" "$package" "$here/init" virtio_mmio \
-		virtio_rng virtio_blk virtio_console pvpanic_mmio
+		virtio_rng virtio_blk virtio_console virtio_net virtio_balloon \
+		vmw_vsock_virtio_transport ext4 pvpanic_mmio
 	gzip -9nc "$out/initrd" >"$out/initrd.gz.tmp"
 	mv "$out/initrd.gz.tmp" "$out/initrd.gz"
 	break
@@ -38,10 +39,12 @@ done
 [ "${2:-}" = tools ] || exit 0
 tools=$("$here/../../tests/lib/fetch_tools.sh")
 [ "$out/tools.img" -nt "$here/clockwatch.c" ] &&
+	[ "$out/tools.img" -nt "$here/words" ] &&
+	[ "$out/tools.img" -nt "$tools/programs" ] &&
 	[ "$out/tools.img" -nt "$here/build.sh" ] && exit 0
 stage=$(mktemp -d "${TMPDIR:-/tmp}/tools.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
-cp -r "$tools/bin" "$tools/lib" "$stage"
+cp -r "$tools/bin" "$tools/lib" "$here/words" "$stage"
 # Static: the guest's libraries are Debian's, the host's perhaps not.
 gcc -std=gnu11 -D_GNU_SOURCE -O2 -static -pthread \
 	-o "$stage/bin/clockwatch" "$here/clockwatch.c"

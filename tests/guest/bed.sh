@@ -34,6 +34,17 @@ bed_guest() {
 	"$bed_top/kernels/linux/build.sh" "$bed_work/linux" "$@" || exit 1
 }
 
+# bed_tools: the programs of linux/tools.img for L1 as well, as run/tools/.
+bed_tools() {
+	local tools
+	tools=$("$bed_top/tests/lib/fetch_tools.sh") || exit 1
+	# They are large: links will do where there can be any.
+	cp -rl "$tools" "$bed_work/run/tools" 2>/dev/null || {
+		rm -rf "$bed_work/run/tools"
+		cp -r "$tools" "$bed_work/run/tools" || exit 1
+	}
+}
+
 # bed_run [VARIABLE=VALUE...]: NAME_l1.sh; does not return.
 bed_run() {
 	exec "$bed_top/tests/bed/l1.sh" -t "${BED_LIMIT:-1700}" -R 2 -r \

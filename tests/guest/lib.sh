@@ -124,3 +124,61 @@ vm_ticks() {
 		END { if (NR < 10) print "only " NR " ticks" }')
 	tap_is "$what" "$bad" ''
 }
+
+# tool PROGRAM ARG...: one of bed_tools.
+tool() {
+	local lib=$run/tools/lib
+	"$lib/ld-linux-x86-64.so.2" --library-path "$lib" \
+		"$run/tools/bin/$1" "${@:2}"
+}
+
+# vm_of NAME VERB KEY...: the last number of each key in what the verb answers,
+# none where it has none.
+vm_of() {
+	local text key
+	text=$("$godwit" "$2" "$1" --json | tr -d ' \n')
+	for key in "${@:3}"; do
+		printf '%s ' "$(grep -oE "\"$key\":[0-9]+" <<<"$text" |
+			tail -n 1 | cut -d : -f 2)"
+	done
+}
+
+# vm_until SECONDS COMMAND...: until it succeeds.  1: not in that time, which
+# only ends what hangs.
+vm_until() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		sleep 0.2
+	done
+}
+
+# vm_rss NAME: KiB of memory that its process has.
+vm_rss() {
+	awk '/^VmRSS/ { print $2 }' "/proc/${vm_pid[$1]}/status"
+}
+
+# vm_netns NAME ADDRESS/BITS: a network namespace with that address on tap0.
+vm_netns() {
+	ip netns add "$1" && ip -n "$1" link set lo up &&
+		ip -n "$1" tuntap add dev tap0 mode tap &&
+		ip -n "$1" addr add "$2" dev tap0 &&
+		ip -n "$1" link set tap0 up && return
+	tap_not_ok "a network namespace with a tap"
+	tap_done
+}
+
+# netns_tool NAMESPACE PROGRAM ARG...: as tool, in that namespace.
+netns_tool() {
+	local lib=$run/tools/lib
+	ip netns exec "$1" "$lib/ld-linux-x86-64.so.2" --library-path "$lib" \
+		"$run/tools/bin/$2" "${@:3}"
+}
+
+# netns_serve NAMESPACE PORT: an iperf3 server, in serve.PORT what it says.
+netns_serve() {
+	netns_tool "$1" iperf3 -s -p "$2" --rcv-timeout 3600000 --forceflush \
+		>"serve.$2" 2>&1 &
+	vm_until "$vm_limit" grep -q listening "serve.$2"
+}

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# tests/lib/fetch_tools.sh - Debian's fio and stress-ng with the libraries they
-# need, unpacked (never installed) into .cache/tools/{bin,lib}, for the stock
-# guest.  Prints the folder.
+# tests/lib/fetch_tools.sh - Debian's fio, stress-ng, iperf3, socat and others
+# with the libraries they need, unpacked (never installed) into
+# .cache/tools/{bin,lib}, for the stock guest and for L1.  Prints the folder.
 #
 # What is there already is reused without asking the network.  Several may run
 # at once.
@@ -18,24 +18,26 @@ cache=${GODWIT_CACHE:-$top/.cache}
 mkdir -p "$cache"
 cache=$(realpath "$cache")
 dir=$cache/tools
-programs='fio stress-ng'
+# The programs, and the packages that have them.
+programs='fio stress-ng iperf3 socat mke2fs e2fsck fstrim blkdiscard ip ping'
+packages='fio stress-ng iperf3 socat e2fsprogs util-linux iproute2 iputils-ping'
 loader=ld-linux-x86-64.so.2
 
 # What the programs depend on, without what only their scripts and maintainers'
 # scripts want; too much is harmless, needed() chooses.
-packages() {
+closure() {
 	# shellcheck disable=SC2086 # words
 	apt-cache "${apt_options[@]}" depends --recurse --no-recommends \
 		--no-suggests --no-conflicts --no-breaks --no-replaces \
 		--no-enhances \
-		$programs |
-		grep -xE '(lib[^ ]*|zlib1g|fio|stress-ng)' | sort -u |
+		$packages |
+		grep -xE "(lib[^ ]*|zlib1g|${packages// /|})" | sort -u |
 		grep -vE 'perl|python|pam|semanage|installer|newt|-data$'
 }
 
 download() {
 	local names
-	names=$(packages) || return 1 # no lists
+	names=$(closure) || return 1 # no lists
 	# shellcheck disable=SC2086 # words
 	apt_download "$1" $names
 }
@@ -60,7 +62,10 @@ needed() {
 }
 
 fetch() {
-	local deb program
+	local deb program file wanted=()
+	for program in $programs; do
+		wanted+=("bin/$program")
+	done
 	work=$(mktemp -d "$cache/tools.tmp.XXXXXX")
 	mkdir -p "$work"/{deb,root,new/bin,new/lib}
 	if ! download "$work/deb" >"$work/log" 2>&1 && {
@@ -70,7 +75,7 @@ fetch() {
 			cp "$GODWIT_DEBS"/*.deb "$work/deb"
 		else
 			tail -n 5 "$work/log" >&2
-			echo "fetch_tools.sh: no packages of $programs:" \
+			echo "fetch_tools.sh: no packages of $packages:" \
 				"apt-get needs the network and a Debian 12" \
 				"source, or GODWIT_DEBS=a folder with them" >&2
 			return 1
@@ -79,13 +84,17 @@ fetch() {
 	for deb in "$work"/deb/*.deb; do
 		dpkg-deb --fsys-tarfile "$deb" |
 			tar -x -C "$work/root" --wildcards --no-anchored \
-				'*.so.*' 'bin/fio' 'bin/stress-ng' 2>/dev/null ||
+				'*.so.*' '*.so' "${wanted[@]/bin/*bin}" 2>/dev/null ||
 			true # tar counts patterns that match nothing
 	done
 	for program in $programs; do
-		cp "$work/root/usr/bin/$program" "$work/new/bin"
+		file=$(find "$work/root" -type f -path "*bin/$program" |
+			head -n 1)
+		cp "$file" "$work/new/bin"
 		needed "$work/new/bin/$program"
 	done
+	ln -s mke2fs "$work/new/bin/mkfs.ext4"
+	echo "$programs" >"$work/new/programs"
 	rm -rf "$dir"
 	mv "$work/new" "$dir"
 }
@@ -96,5 +105,5 @@ trap 'exit 130' INT TERM
 exec 9>"$cache/tools.lock"
 flock 9
 rm -rf "$cache"/tools.tmp.* # of one that was killed
-[ -d "$dir" ] || fetch
+[ "$(cat "$dir/programs" 2>/dev/null)" = "$programs" ] || fetch
 echo "$dir"
