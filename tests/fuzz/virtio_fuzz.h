@@ -37,7 +37,7 @@ static struct virtio_dev *fuzz_device(struct vbench *b, unsigned which)
 
 	switch (which) {
 	case 0:
-		rc = virtio_rng_create(&env, "rng0", &dev, NULL);
+		rc = virtio_rng_create(&env, "rng0", NULL, &dev, NULL);
 		break;
 	case 1:
 		disk.fd = memfd_create("disk", MFD_CLOEXEC);
