@@ -202,7 +202,7 @@ UNIT_SUITES = $(call suites,unit/,1200,,$(call unit_bins,rel)) \
 	$(call suites,unit/,600,,$(UNIT_SCRIPTS:%=tests/unit/%))
 KVM_SUITES = $(call suites,kvm/,1800,,$(call kvm_bins,rel)) \
 	$(call suites,kvm/,3600,,$(KVM_SCRIPTS:%=tests/kvm/%))
-GUEST_SUITES = $(call suites,guest/,1800,,$(GUEST_SCRIPTS:%=tests/guest/%))
+GUEST_SUITES = $(call suites,guest/,3600,,$(GUEST_SCRIPTS:%=tests/guest/%))
 SAN_UNIT = $(call suites,san/unit/,1200,,$(call unit_bins,san))
 SAN_KVM = $(call suites,san/kvm/,3600,,$(call kvm_bins,san)) \
 	$(call suites,san/kvm/,3600,GODWIT=build/san/godwit,$(KVM_SCRIPTS:%=tests/kvm/%))

@@ -45,6 +45,25 @@ bed_tools() {
 	}
 }
 
+# bed_run_again [VARIABLE=VALUE...]: as bed_run, but if something fails it is
+# run once more, and that counts.  The first failure is told on stderr and stays
+# in first/: look there, for it may be ours as well as the bed's.
+bed_run_again() {
+	local first=$bed_work/first
+	rm -rf "$first"
+	(bed_run "$@") >"$bed_work/first.tap"
+	rc=$?
+	if [ $rc -eq 0 ]; then
+		cat "$bed_work/first.tap"
+		exit 0
+	fi
+	mkdir -p "$first"
+	cp -r "$bed_work"/{first.tap,logs,bed} "$first"
+	echo "$bed_name.sh: failed, and is run again; see $first:" >&2
+	grep -A 5 '^not ok' "$first/first.tap" >&2
+	bed_run "$@"
+}
+
 # bed_run [VARIABLE=VALUE...]: NAME_l1.sh; does not return.
 bed_run() {
 	exec "$bed_top/tests/bed/l1.sh" -t "${BED_LIMIT:-1700}" -R 2 -r \
