@@ -117,13 +117,14 @@ class Case:
             pass
 
     def run(self):
-        answer = self.control(
-            "migrate", address="unix:" + self.work("p%d" % self.guest.number),
-            postcopy=self.postcopy, max_rounds=2, timeout_ms=5000)
+        address = "unix:" + self.work("p%d" % self.guest.number)
         try:
+            answer = self.control(
+                "migrate", address=address, postcopy=self.postcopy,
+                max_rounds=2, timeout_ms=5000)
             self.end = self.control.job_end(answer["ok"]["job"])
         except (moves.Hang, OSError):
-            self.end = None     # the source was killed
+            self.end = None     # the source was killed, maybe at once
 
     def owners(self):
         """Who says that the guest is its own, each a place or None."""
