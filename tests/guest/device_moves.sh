@@ -10,4 +10,4 @@ set -u
 bed_prepare device_moves
 bed_guest tools
 bed_tools
-bed_run "DEVICE_MOVES=${DEVICE_MOVES:-3}"
+bed_run_again "DEVICE_MOVES=${DEVICE_MOVES:-3}"

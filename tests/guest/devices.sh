@@ -11,4 +11,4 @@ bed_guest tools
 bed_tools
 # shellcheck disable=SC2154 # bed.sh sets bed_*
 cp "$bed_here"/devices_{disk,net,vsock,memory}_l1.sh "$bed_work/run" || exit 1
-bed_run "DEVICES='${DEVICES:-disk net vsock memory}'"
+bed_run_again "DEVICES='${DEVICES:-disk net vsock memory}'"

@@ -7,5 +7,5 @@ set -u
 . "$(dirname "$(realpath "$0")")/bed.sh"
 bed_prepare hotplug
 bed_guest tools
-# Interrupts of the emulated machine get lost now and then: tests/bed/README.md.
+# The emulated machine is not always right: tests/bed/README.md.
 bed_run_again "HOTPLUG_GUEST_CYCLES=${HOTPLUG_GUEST_CYCLES:-5}"

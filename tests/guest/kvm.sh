@@ -31,6 +31,6 @@ done
 # The bundled guests have no suffix, but for the bzImage.
 find "$bed_top/kernels" -maxdepth 1 -type f ! -name '*.[chl]*' ! -name '*.sh' \
 	! -name '*.md' ! -name '*.inc' -exec cp -t "$bed_work/run/kernels" {} +
-bed_run "KVM_ON_BED='$names' GODWIT_HOPS=${GODWIT_HOPS:-10}" \
+bed_run_again "KVM_ON_BED='$names' GODWIT_HOPS=${GODWIT_HOPS:-10}" \
 	"KVM_LIMIT=${KVM_LIMIT:-1500} HOSTILE_LIMIT=${HOSTILE_LIMIT:-}" \
 	"HOTPLUG_CYCLES=${HOTPLUG_CYCLES:-50} GODWIT_PAUSES=${GODWIT_PAUSES:-200}"
