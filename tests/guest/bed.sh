@@ -60,7 +60,7 @@ bed_run_again() {
 	mkdir -p "$first"
 	cp -r "$bed_work"/{first.tap,logs,bed} "$first"
 	echo "$bed_name.sh: failed, and is run again; see $first:" >&2
-	grep -A 5 '^not ok' "$first/first.tap" >&2
+	grep -A 5 '^not ok' "$first/first.tap" | sed 's/^/# /' >&2
 	bed_run "$@"
 }
 

@@ -7,4 +7,4 @@ set -u
 . "$(dirname "$(realpath "$0")")/bed.sh"
 bed_prepare migrate
 bed_guest tools
-bed_run
+bed_run_again
